@@ -1,0 +1,178 @@
+//! The driver against real sockets on the loopback interface.
+//!
+//! A peer is a thread with a `std` socket. Nothing sleeps in place of a condition: a turn waits for events, and a test
+//! that waits too long fails.
+
+mod ending;
+mod receive;
+mod send;
+mod waking;
+
+use std::collections::HashMap;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use super::*;
+
+/// No test needs longer, on a busy machine either.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+const MODES: [Incremental; 2] = [Incremental::Auto, Incremental::Off];
+
+/// Small chunks, so that the tests go around often, in either mode.
+fn small(incremental: Incremental) -> Options {
+    Options {
+        incremental,
+        chunks: 6,
+        chunk_octets: 20_000,
+        plain_chunks: 16,
+        plain_chunk_octets: 3_000,
+        ..Options::default()
+    }
+}
+
+/// The octet at a place of a stream: any that is lost, doubled or out of order shows.
+fn octet(seed: u8, place: usize) -> u8 {
+    ((place ^ (place >> 7) ^ (place >> 15)) as u8)
+        .wrapping_mul(31)
+        .wrapping_add(seed)
+}
+
+fn octets(seed: u8, places: std::ops::Range<usize>) -> Vec<u8> {
+    places.map(|place| octet(seed, place)).collect()
+}
+
+/// Numbers that look random and are the same each time.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        ((self.0 >> 33) as usize) % limit
+    }
+}
+
+/// Runs `peer` on a thread with each of `count` accepted connections.
+fn listen<T: Send + 'static>(
+    count: usize,
+    peer: impl Fn(usize, TcpStream) -> T + Send + Sync + Clone + 'static,
+) -> (SocketAddr, JoinHandle<Vec<T>>) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    let accepting = thread::spawn(move || {
+        let peers: Vec<_> = (0..count)
+            .map(|index| {
+                let (stream, _) = listener.accept().unwrap();
+                let peer = peer.clone();
+                thread::spawn(move || peer(index, stream))
+            })
+            .collect();
+        peers.into_iter().map(|peer| peer.join().unwrap()).collect()
+    });
+    (address, accepting)
+}
+
+/// A driver, the events it gave, and what the tests ask of them.
+struct Worker {
+    driver: UringDriver,
+    connected: Vec<Link>,
+    received: HashMap<Link, Vec<u8>>,
+    views: Vec<(Link, crate::buffer::Filled)>,
+    unsent: HashMap<Link, usize>,
+    lost: HashMap<Link, io::Error>,
+    starved: usize,
+    /// Whether views are kept; otherwise their octets are copied out at once.
+    keep: bool,
+}
+
+impl Worker {
+    fn new(options: &Options) -> Self {
+        Self {
+            driver: UringDriver::new(options).unwrap(),
+            connected: Vec::new(),
+            received: HashMap::new(),
+            views: Vec::new(),
+            unsent: HashMap::new(),
+            lost: HashMap::new(),
+            starved: 0,
+            keep: false,
+        }
+    }
+
+    /// A turn that ends at `deadline` at the latest, with its events checked against D1 and sorted.
+    fn turn(&mut self, deadline: Option<Instant>) -> usize {
+        let mut events = Vec::new();
+        self.driver.turn(deadline, || false, &mut events).unwrap();
+        let count = events.len();
+        for event in events {
+            match event {
+                Event::Connected(link) => {
+                    assert!(!self.connected.contains(&link) && !self.lost.contains_key(&link));
+                    self.connected.push(link);
+                }
+                Event::Received(link, filled) => {
+                    assert!(self.connected.contains(&link) && !self.lost.contains_key(&link));
+                    assert!(!filled.is_empty());
+                    if self.keep {
+                        self.views.push((link, filled));
+                    } else {
+                        self.received
+                            .entry(link)
+                            .or_default()
+                            .extend_from_slice(&filled);
+                    }
+                }
+                Event::Sent { link, unsent } => {
+                    assert!(self.connected.contains(&link) && !self.lost.contains_key(&link));
+                    assert!(unsent >= self.driver.unsent(link));
+                    self.unsent.insert(link, unsent);
+                }
+                Event::Lost(link, error) => {
+                    assert!(self.lost.insert(link, error).is_none(), "lost once");
+                    assert_eq!(self.driver.unsent(link), 0);
+                }
+                Event::Starved => self.starved += 1,
+            }
+        }
+        count
+    }
+
+    /// Turns until `done`.
+    fn until(&mut self, done: impl Fn(&Self) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !done(self) {
+            assert!(
+                Instant::now() < deadline,
+                "nothing happened: {:?}",
+                self.driver.stats()
+            );
+            self.turn(Some(deadline));
+        }
+    }
+
+    fn connect(&mut self, address: SocketAddr) -> Link {
+        let link = self.driver.connect(address).unwrap();
+        self.until(|worker| worker.connected.contains(&link) || worker.lost.contains_key(&link));
+        link
+    }
+
+    fn received(&self, link: Link) -> &[u8] {
+        self.received.get(&link).map_or(&[], Vec::as_slice)
+    }
+
+    /// The kind of the error that a link was lost with.
+    fn lost_with(&self, link: Link) -> Option<io::ErrorKind> {
+        self.lost.get(&link).map(io::Error::kind)
+    }
+}
+
+/// Drops the driver while the peers are still there, and checks that every chunk came back.
+fn drop_and_count(worker: Worker) {
+    let pool = worker.driver.chunks.pool().clone();
+    drop(worker);
+    assert_eq!(pool.stats().out, 0, "every chunk is back");
+}

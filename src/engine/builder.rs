@@ -1,0 +1,168 @@
+//! How an engine is put together.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Engine;
+use super::call::Call;
+use super::error::Error;
+use super::event::{Event, Listener};
+use super::node::Node;
+use super::settings::Settings;
+use crate::protocol::{FRAME_MIN_SIZE, Value};
+
+/// The most workers of one engine.
+pub const WORKERS_MAX: usize = 1024;
+
+/// Collects what an engine is made with; faults are reported by [`EngineBuilder::start`].
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use amqp_uring::Engine;
+///
+/// let engine = Engine::builder()
+///     .uri("amqp://guest:guest@localhost")
+///     .connection_name("orders-ingest")
+///     .workers(2)
+///     .heartbeat(Duration::from_secs(20))
+///     .start()
+///     .wait(Duration::from_secs(15))?;
+/// # Ok::<(), amqp_uring::Error>(())
+/// ```
+#[derive(Debug, Default)]
+#[must_use = "nothing happens until start() is called"]
+pub struct EngineBuilder {
+    settings: Settings,
+    fault: Option<Error>,
+}
+
+impl EngineBuilder {
+    /// Adds a node by its AMQP URI. Several nodes are tried in the order in which they were added.
+    pub fn uri(mut self, uri: &str) -> Self {
+        match uri.parse() {
+            Ok(node) => self.settings.nodes.push(node),
+            Err(error) => self.blame(error),
+        }
+        self
+    }
+
+    /// Adds a node.
+    pub fn node(mut self, node: Node) -> Self {
+        if let Err(error) = node.check() {
+            self.blame(error);
+        }
+        self.settings.nodes.push(node);
+        self
+    }
+
+    /// How many workers: threads with a ring and a connection each, 1 unless set, at most [`WORKERS_MAX`].
+    /// Consumers and publishers are placed on them by turns.
+    pub fn workers(mut self, workers: usize) -> Self {
+        if workers == 0 || workers > WORKERS_MAX {
+            let why = format!("{workers} is not from 1 to {WORKERS_MAX}");
+            self.blame(Error::parameter("workers", why));
+        }
+        self.settings.workers = workers;
+        self
+    }
+
+    /// Pins worker `i` to the `i`-th of these cores, by turns. Unless set, the scheduler decides.
+    pub fn pin_workers(mut self, cores: impl IntoIterator<Item = usize>) -> Self {
+        self.settings.cores = cores.into_iter().collect();
+        self
+    }
+
+    /// How long connecting may take for each address, handshake included; 10 s unless set here or in the URI.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.connect_timeout = Some(timeout);
+        self
+    }
+
+    /// How long operations that block may take ([`Engine::consume`], [`Engine::publisher`]); 30 s unless set.
+    pub fn call_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.call_timeout = timeout;
+        self
+    }
+
+    /// The heartbeat interval to propose, in whole seconds; the broker's counts when it is smaller. Zero turns heartbeats off.
+    pub fn heartbeat(mut self, interval: Duration) -> Self {
+        self.settings.heartbeat = Some(interval);
+        self
+    }
+
+    /// The largest frame to propose, in octets, at least 4096. RabbitMQ 4.1 refuses less than 8192.
+    pub fn frame_max(mut self, octets: u32) -> Self {
+        if octets < FRAME_MIN_SIZE {
+            let why = format!("{octets} octets; AMQP asks for at least {FRAME_MIN_SIZE}");
+            self.blame(Error::parameter("frame_max", why));
+        }
+        self.settings.frame_max = Some(octets);
+        self
+    }
+
+    /// The number of channels to propose for each connection; 0 leaves it to the broker.
+    pub fn channel_max(mut self, channels: u16) -> Self {
+        self.settings.channel_max = Some(channels);
+        self
+    }
+
+    /// The largest body accepted, in octets; a larger one closes the connection. 512 MiB unless set, the most that RabbitMQ can carry.
+    pub fn body_size_max(mut self, octets: u64) -> Self {
+        self.settings.body_size_max = octets;
+        self
+    }
+
+    /// What the broker's management shows as this connection's name; also the name of the workers' threads.
+    pub fn connection_name(self, name: &str) -> Self {
+        self.client_property("connection_name", name)
+    }
+
+    /// Adds a client property (`connection.start-ok`).
+    pub fn client_property<'v>(mut self, name: &str, value: impl Into<Value<'v>>) -> Self {
+        if let Err(error) = self.settings.client_properties.insert(name, value) {
+            self.blame(error.into());
+        }
+        self
+    }
+
+    /// Chooses the numbers of the io_uring driver: chunks, their size, queue lengths.
+    pub fn driver_options(mut self, options: crate::driver::uring::Options) -> Self {
+        self.settings.driver = options;
+        self
+    }
+
+    /// Calls `listener` for each [`Event`], on a worker's thread: it must not block.
+    pub fn on_event(mut self, listener: impl Fn(&Event) + Send + Sync + 'static) -> Self {
+        let listener: Listener = Box::new(listener);
+        self.settings.listeners.0 = Some(listener);
+        self
+    }
+
+    /// Starts the workers and connects them; answered when every one is connected.
+    ///
+    /// The answer comes within the connect timeout for each address of each node. Its errors: [`Error::Parameter`] for what was wrong in this
+    /// builder, [`Error::Connect`] with the last cause for each address, [`Error::Driver`] when io_uring is not to be had, with what to do.
+    pub fn start(mut self) -> Call<Engine> {
+        if let Some(fault) = self.fault {
+            return Call::ready(Err(fault));
+        }
+        if self.settings.nodes.is_empty() {
+            self.settings.nodes.push(Node::new("localhost"));
+        }
+        Engine::start(Arc::new(self.settings))
+    }
+
+    /// How long [`EngineBuilder::start`] takes at most, if each node's name has `addresses` addresses.
+    pub(super) fn start_timeout(&self, addresses: u32) -> Duration {
+        self.settings
+            .nodes
+            .iter()
+            .map(|node| self.settings.connect_timeout(node) * addresses)
+            .sum::<Duration>()
+            .max(Duration::from_secs(1))
+    }
+
+    fn blame(&mut self, error: Error) {
+        self.fault.get_or_insert(error);
+    }
+}

@@ -1,0 +1,303 @@
+//! Consumers: how they are started, and the handle that a user holds.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::call::{Answer, Call};
+use super::command::Command;
+use super::delivery::{Delivery, Disposition};
+use super::error::Error;
+use super::mailbox::Mailbox;
+use super::topology::Queue;
+use crate::connection::{ConnectionError, CloseReason, Token};
+use crate::protocol::{EncodeError, FieldTable, ShortStr, Value};
+
+/// The prefetch window unless told otherwise, in messages.
+pub const PREFETCH_DEFAULT: u16 = 1000;
+
+/// What is called for each delivery, on the worker's thread.
+pub(super) type Handler = Box<dyn FnMut(&Delivery<'_>) -> Disposition + Send>;
+
+/// Why a consumer ended.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum CancelReason {
+    /// [`Consumer::cancel`] was called.
+    Requested,
+    /// The engine was shut down.
+    Shutdown,
+    /// The broker cancelled it: its queue was deleted, or its node failed.
+    ByBroker,
+    /// The handler panicked; what it held was requeued.
+    HandlerPanicked,
+    /// The broker closed the consumer's channel.
+    ChannelClosed(CloseReason),
+    /// The connection ended.
+    ConnectionLost(ConnectionError),
+}
+
+/// Where a consumer stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ConsumerState {
+    /// Its queue is being declared and `basic.consume` is under way.
+    Starting,
+    /// Deliveries come.
+    Consuming,
+    /// `basic.cancel` is under way: no more deliveries reach the handler.
+    Cancelling,
+    /// It has ended.
+    Cancelled,
+}
+
+#[derive(Debug)]
+pub(super) struct Status {
+    pub state: ConsumerState,
+    pub tag: String,
+    pub queue: String,
+    pub reason: Option<CancelReason>,
+}
+
+/// What a consumer's handle and its worker share. Touched when the state changes, never for a delivery.
+#[derive(Debug)]
+pub(super) struct ConsumerShared(Mutex<Status>);
+
+impl ConsumerShared {
+    pub fn new(queue: &str) -> Self {
+        ConsumerShared(Mutex::new(Status {
+            state: ConsumerState::Starting,
+            tag: String::new(),
+            queue: queue.to_owned(),
+            reason: None,
+        }))
+    }
+
+    pub fn lock(&self) -> MutexGuard<'_, Status> {
+        // Nothing that is done under this lock can leave a half-made status behind.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What to tell when a consumer starts or ends.
+#[derive(Default)]
+pub(super) struct Callbacks {
+    pub on_start: Option<Box<dyn FnOnce() + Send>>,
+    pub on_cancel: Option<Box<dyn FnOnce(&CancelReason) + Send>>,
+}
+
+/// `basic.consume` with everything around it.
+#[derive(Debug, Clone)]
+pub(super) struct ConsumerOptions {
+    pub prefetch: u16,
+    pub no_ack: bool,
+    pub exclusive: bool,
+    pub tag: String,
+    pub arguments: FieldTable,
+    fault: Option<EncodeError>,
+}
+
+impl Default for ConsumerOptions {
+    fn default() -> Self {
+        ConsumerOptions {
+            prefetch: PREFETCH_DEFAULT,
+            no_ack: false,
+            exclusive: false,
+            tag: String::new(),
+            arguments: FieldTable::new(),
+            fault: None,
+        }
+    }
+}
+
+/// Sent to the worker that will run the consumer.
+pub(super) struct ConsumeRequest {
+    pub queue: Queue,
+    pub options: ConsumerOptions,
+    pub handler: Handler,
+    pub callbacks: Callbacks,
+    pub shared: Arc<ConsumerShared>,
+    pub answer: Answer<Consumer>,
+}
+
+/// A consumer with options, about to be started: see [`Engine::consumer`](super::Engine::consumer).
+#[must_use = "nothing happens until start() is called"]
+pub struct ConsumerBuilder {
+    mailbox: Arc<Mailbox>,
+    queue: Queue,
+    options: ConsumerOptions,
+    callbacks: Callbacks,
+}
+
+impl ConsumerBuilder {
+    pub(super) fn new(mailbox: Arc<Mailbox>, queue: Queue) -> Self {
+        ConsumerBuilder {
+            mailbox,
+            queue,
+            options: ConsumerOptions::default(),
+            callbacks: Callbacks::default(),
+        }
+    }
+
+    /// How many deliveries may be unanswered at a time (`basic.qos`); 0 is unlimited. 1000 unless set. Of no effect with `no_ack`.
+    pub fn prefetch(mut self, messages: u16) -> Self {
+        self.options.prefetch = messages;
+        self
+    }
+
+    /// Whether the broker takes deliveries as acknowledged when it sends them: fastest, and a lost line loses what was under way.
+    pub fn no_ack(mut self, no_ack: bool) -> Self {
+        self.options.no_ack = no_ack;
+        self
+    }
+
+    /// Whether nobody else may consume from the queue; ACCESS_REFUSED when somebody does.
+    pub fn exclusive(mut self, exclusive: bool) -> Self {
+        self.options.exclusive = exclusive;
+        self
+    }
+
+    /// The priority among the queue's consumers (`x-priority`, <https://www.rabbitmq.com/docs/consumer-priority>).
+    pub fn priority(self, priority: i32) -> Self {
+        self.argument("x-priority", priority)
+    }
+
+    /// The consumer's tag; chosen by the broker unless set. It must be unique on its channel, which it has for itself.
+    pub fn tag(mut self, tag: impl Into<String>) -> Self {
+        self.options.tag = tag.into();
+        self
+    }
+
+    /// An argument of `basic.consume`. One that cannot be encoded is reported by [`ConsumerBuilder::start`].
+    pub fn argument<'v>(mut self, name: &str, value: impl Into<Value<'v>>) -> Self {
+        if let Err(error) = self.options.arguments.insert(name, value) {
+            self.options.fault.get_or_insert(error);
+        }
+        self
+    }
+
+    /// Called on the worker's thread when the broker has accepted the consumer, before its first delivery.
+    pub fn on_start(mut self, callback: impl FnOnce() + Send + 'static) -> Self {
+        self.callbacks.on_start = Some(Box::new(callback));
+        self
+    }
+
+    /// Called once on the worker's thread when a consumer that had started has ended, whatever the reason.
+    pub fn on_cancel(mut self, callback: impl FnOnce(&CancelReason) + Send + 'static) -> Self {
+        self.callbacks.on_cancel = Some(Box::new(callback));
+        self
+    }
+
+    /// Starts it: on a channel of its own, declares and binds the queue unless it is [`Queue::named`], sets the prefetch and consumes.
+    ///
+    /// The handler runs on the worker's thread, for one delivery after the other in the order in which they came, and must not block: while
+    /// it runs, its worker serves nobody else. A handler that has more to do takes the delivery along ([`Delivery::detach`]). When it
+    /// panics, the consumer is cancelled, what it held is requeued, and the worker lives on.
+    pub fn start(
+        self,
+        handler: impl FnMut(&Delivery<'_>) -> Disposition + Send + 'static,
+    ) -> Call<Consumer> {
+        if let Err(error) = self.check() {
+            return Call::ready(Err(error));
+        }
+        let (answer, call) = Call::new();
+        let request = ConsumeRequest {
+            shared: Arc::new(ConsumerShared::new(&self.queue.name)),
+            queue: self.queue,
+            options: self.options,
+            handler: Box::new(handler),
+            callbacks: self.callbacks,
+            answer,
+        };
+        // A stopped worker drops the request: the call says so.
+        let _ = self.mailbox.post(Command::Consume(Box::new(request)));
+        call
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        if let Some(fault) = &self.options.fault {
+            return Err(fault.clone().into());
+        }
+        ShortStr::new(&self.options.tag)?;
+        self.queue.check()
+    }
+}
+
+impl fmt::Debug for ConsumerBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConsumerBuilder")
+            .field("queue", &self.queue)
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A started consumer. Dropping the handle changes nothing: the consumer runs until it is cancelled or the engine ends.
+#[derive(Debug)]
+pub struct Consumer {
+    mailbox: Arc<Mailbox>,
+    shared: Arc<ConsumerShared>,
+    token: Token,
+    serial: u64,
+}
+
+impl Consumer {
+    pub(super) fn new(
+        mailbox: Arc<Mailbox>,
+        shared: Arc<ConsumerShared>,
+        token: Token,
+        serial: u64,
+    ) -> Self {
+        Consumer {
+            mailbox,
+            shared,
+            token,
+            serial,
+        }
+    }
+
+    /// Where it stands.
+    pub fn state(&self) -> ConsumerState {
+        self.shared.lock().state
+    }
+
+    /// Its tag.
+    pub fn tag(&self) -> String {
+        self.shared.lock().tag.clone()
+    }
+
+    /// The name of its queue: the broker's, when the broker named it.
+    pub fn queue(&self) -> String {
+        self.shared.lock().queue.clone()
+    }
+
+    /// Why it ended, once it has.
+    pub fn cancel_reason(&self) -> Option<CancelReason> {
+        self.shared.lock().reason.clone()
+    }
+
+    /// Ends it (`basic.cancel`): answered when no delivery reaches the handler any more. What the handler has finished is acknowledged, what
+    /// is on the way goes back to the queue, and deliveries that were detached can still be answered. Cancelling one that has ended is
+    /// answered at once.
+    pub fn cancel(&self) -> Call<()> {
+        let (answer, call) = Call::new();
+        let _ = self.mailbox.post(Command::Cancel {
+            consumer: self.token,
+            serial: self.serial,
+            answer,
+        });
+        call
+    }
+
+    /// Changes the prefetch window (`basic.qos`); 0 is unlimited. RabbitMQ applies it to the consumer's next deliveries.
+    pub fn set_prefetch(&self, messages: u16) -> Call<()> {
+        let (answer, call) = Call::new();
+        let _ = self.mailbox.post(Command::SetPrefetch {
+            consumer: self.token,
+            serial: self.serial,
+            prefetch: messages,
+            answer,
+        });
+        call
+    }
+}
+

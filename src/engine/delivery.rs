@@ -1,0 +1,292 @@
+//! Deliveries as handlers see them, in place or taken along.
+
+use std::cell::{Cell, OnceCell};
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::command::{Command, Settle};
+use super::error::Error;
+use super::mailbox::Mailbox;
+use crate::buffer::Filled;
+use crate::connection::{self, Answer, Body, ChannelId};
+use crate::protocol::{Properties, PropertiesRef, ShortStr};
+
+/// What a handler says of a delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Disposition {
+    /// Done with it. Acks leave in batches: one `basic.ack(multiple)` for all that were finished in a turn.
+    Ack,
+    /// Not done (`basic.nack`): with `requeue` the broker delivers it again, otherwise it is dropped or dead-lettered.
+    Nack {
+        /// Whether the broker is to deliver it again.
+        requeue: bool,
+    },
+    /// Not wanted (`basic.reject`): the same as `Nack`, for brokers without `basic.nack`.
+    Reject {
+        /// Whether the broker is to deliver it again.
+        requeue: bool,
+    },
+    /// It was taken along with [`Delivery::detach`] and is answered later through its [`Acker`]. Said of a delivery that was not
+    /// detached, it requeues it: nobody could answer it any more.
+    Detached,
+}
+
+/// Where the octets of deliveries lie while handlers run, so that views of them can be cut.
+pub(super) struct Region<'a> {
+    filled: Option<&'a Filled>,
+    octets: &'a [u8],
+    shared: OnceCell<Bytes>,
+    /// Copies instead of views: too many chunks are held already.
+    copies: bool,
+}
+
+impl<'a> Region<'a> {
+    pub fn new(octets: &'a [u8], filled: Option<&'a Filled>, copies: bool) -> Self {
+        Region {
+            filled,
+            octets,
+            shared: OnceCell::new(),
+            copies,
+        }
+    }
+
+    /// `part` as a view that shares the receive chunk when it lies there, else as a copy.
+    fn share(&self, part: &[u8]) -> Bytes {
+        let within = (part.as_ptr() as usize)
+            .checked_sub(self.octets.as_ptr() as usize)
+            .filter(|start| start + part.len() <= self.octets.len());
+        match (self.filled, within) {
+            (Some(filled), Some(start)) if !self.copies && !part.is_empty() => self
+                .shared
+                .get_or_init(|| filled.clone().into_bytes())
+                .slice(start..start + part.len()),
+            _ => Bytes::copy_from_slice(part),
+        }
+    }
+}
+
+/// What a delivery needs to know of the worker that it is on.
+#[derive(Clone, Copy)]
+pub(super) struct Site<'a> {
+    pub region: &'a Region<'a>,
+    pub mailbox: &'a Arc<Mailbox>,
+    pub line: usize,
+    /// Whether the consumer answers its deliveries.
+    pub no_ack: bool,
+}
+
+/// A message in a consumer's handler, borrowed from the receive path: nothing was copied, and nothing is decoded that the handler does not
+/// read. Valid for the call; [`Delivery::detach`] makes one that may be kept.
+pub struct Delivery<'a> {
+    raw: &'a connection::Delivery<'a>,
+    site: Site<'a>,
+    is_detached: Cell<bool>,
+}
+
+impl<'a> Delivery<'a> {
+    pub(super) fn new(raw: &'a connection::Delivery<'a>, site: Site<'a>) -> Self {
+        Delivery {
+            raw,
+            site,
+            is_detached: Cell::new(false),
+        }
+    }
+
+    /// The body, in one piece.
+    #[inline]
+    pub fn body(&self) -> &'a [u8] {
+        self.raw.body.as_slice()
+    }
+
+    /// The body to keep: a view that shares the receive chunk, without a copy, where that is possible. A view keeps its chunk from being
+    /// used again; when views hold more than half of the chunks, copies are made instead.
+    pub fn body_bytes(&self) -> Bytes {
+        match self.raw.body {
+            Body::Gathered(bytes) => bytes.clone(),
+            Body::Borrowed(octets) => self.site.region.share(octets),
+        }
+    }
+
+    /// The exchange it was published to; empty for the default exchange.
+    #[inline]
+    pub fn exchange(&self) -> ShortStr<'a> {
+        self.raw.exchange
+    }
+
+    /// The routing key it was published with.
+    #[inline]
+    pub fn routing_key(&self) -> ShortStr<'a> {
+        self.raw.routing_key
+    }
+
+    /// The consumer's tag.
+    #[inline]
+    pub fn consumer_tag(&self) -> ShortStr<'a> {
+        self.raw.consumer_tag
+    }
+
+    /// Its tag, unique for its channel.
+    #[inline]
+    pub fn delivery_tag(&self) -> u64 {
+        self.raw.delivery_tag
+    }
+
+    /// Whether the broker has, or may have, delivered it before.
+    #[inline]
+    pub fn redelivered(&self) -> bool {
+        self.raw.redelivered
+    }
+
+    /// Its properties, decoded as they are asked for.
+    #[inline]
+    pub fn properties(&self) -> PropertiesRef<'a> {
+        self.raw.properties
+    }
+
+    /// Takes it along: a delivery that owns what it needs, may go to another thread and is answered there. The handler returns
+    /// [`Disposition::Detached`]; any other answer counts, and the acker's comes too late and does nothing.
+    pub fn detach(&self) -> DetachedDelivery {
+        self.is_detached.set(true);
+        DetachedDelivery {
+            body: self.body_bytes(),
+            properties: Properties::try_from(self.raw.properties).unwrap_or_default(),
+            exchange: self.raw.exchange.to_string().into(),
+            routing_key: self.raw.routing_key.to_string().into(),
+            redelivered: self.raw.redelivered,
+            acker: Acker {
+                mailbox: Arc::clone(self.site.mailbox),
+                line: self.site.line,
+                channel: self.raw.channel,
+                delivery_tag: self.raw.delivery_tag,
+                is_answered: self.site.no_ack,
+            },
+        }
+    }
+
+    /// The handler's word, as the connection understands it.
+    #[inline]
+    pub(super) fn answer(&self, disposition: Disposition) -> Option<Answer> {
+        match disposition {
+            Disposition::Ack => Some(Answer::Ack),
+            Disposition::Nack { requeue } => Some(Answer::Nack { requeue }),
+            Disposition::Reject { requeue } => Some(Answer::Reject { requeue }),
+            Disposition::Detached if self.is_detached.get() => None,
+            Disposition::Detached => Some(Answer::Nack { requeue: true }),
+        }
+    }
+}
+
+impl fmt::Debug for Delivery<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Delivery")
+            .field("delivery_tag", &self.delivery_tag())
+            .field("exchange", &self.exchange())
+            .field("routing_key", &self.routing_key())
+            .field("redelivered", &self.redelivered())
+            .field("body_len", &self.body().len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A delivery that was taken along: `Send`, and independent of the handler's call.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct DetachedDelivery {
+    /// The body: a view of the receive chunk, or a copy (see [`Delivery::body_bytes`]).
+    pub body: Bytes,
+    /// The properties.
+    pub properties: Properties,
+    /// The exchange it was published to; empty for the default exchange.
+    pub exchange: Box<str>,
+    /// The routing key it was published with.
+    pub routing_key: Box<str>,
+    /// Whether the broker has, or may have, delivered it before.
+    pub redelivered: bool,
+    /// Answers it.
+    pub acker: Acker,
+}
+
+/// Answers one delivery, once, from any thread. Dropped without an answer it requeues the delivery, so that nothing is lost when its holder fails.
+#[derive(Debug)]
+pub struct Acker {
+    mailbox: Arc<Mailbox>,
+    line: usize,
+    channel: ChannelId,
+    delivery_tag: u64,
+    is_answered: bool,
+}
+
+impl Acker {
+    /// The delivery's tag.
+    pub fn delivery_tag(&self) -> u64 {
+        self.delivery_tag
+    }
+
+    /// Done with it. Acks leave in batches; this one at the latest when those before it are finished too, or half the prefetch window is.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`] when the engine has ended: the broker delivers it again. An answer for a channel that is gone is dropped by the
+    /// worker, for the same reason.
+    pub fn ack(self) -> Result<(), Error> {
+        self.answer(Answer::Ack, false)
+    }
+
+    /// Done with it and with every delivery before it on its channel that has no answer yet.
+    ///
+    /// # Errors
+    /// As [`Acker::ack`].
+    pub fn ack_up_to(self) -> Result<(), Error> {
+        self.answer(Answer::Ack, true)
+    }
+
+    /// Not done with it.
+    ///
+    /// # Errors
+    /// As [`Acker::ack`].
+    pub fn nack(self, requeue: bool) -> Result<(), Error> {
+        self.answer(Answer::Nack { requeue }, false)
+    }
+
+    /// Not wanted.
+    ///
+    /// # Errors
+    /// As [`Acker::ack`].
+    pub fn reject(self, requeue: bool) -> Result<(), Error> {
+        self.answer(Answer::Reject { requeue }, false)
+    }
+
+    fn answer(mut self, answer: Answer, up_to: bool) -> Result<(), Error> {
+        if std::mem::replace(&mut self.is_answered, true) {
+            return Ok(());
+        }
+        self.post(answer, up_to)
+    }
+
+    fn post(&self, answer: Answer, up_to: bool) -> Result<(), Error> {
+        self.mailbox.post(Command::Settle(Settle {
+            line: self.line,
+            channel: self.channel,
+            delivery_tag: self.delivery_tag,
+            up_to,
+            answer,
+        }))
+    }
+}
+
+impl Drop for Acker {
+    fn drop(&mut self) {
+        if !self.is_answered {
+            // When the worker is gone, so is the connection: the broker requeues by itself.
+            let _ = self.post(Answer::Nack { requeue: true }, false);
+        }
+    }
+}
+
+impl fmt::Debug for Mailbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Mailbox")
+    }
+}

@@ -1,0 +1,396 @@
+//! What a user holds: workers that run connections, and handles that speak to them.
+//!
+//! ```text
+//!  user's threads                                   worker's thread (one ring, one loop)
+//!  Engine, Consumer ── Command ──▶ Mailbox ──▶ Worker ──▶ Line (connection + inbox) ◀──▶ Driver
+//!  Publisher ──▶ Outlet ◀───────────────────────┘ │
+//!                                                 └──▶ handlers, in place
+//! ```
+//!
+//! | file | concern |
+//! |---|---|
+//! | `builder`, `settings`, `node` | what an engine is made with |
+//! | `worker`, `line`, `hands` | the loop, one connection in it, and what deliveries and confirms do |
+//! | `command`, `mailbox`, `call` | how other threads reach a worker, and get their answers |
+//! | `consumer`, `delivery` | consuming |
+//! | `publisher`, `outlet` | publishing |
+//! | `topology` | exchanges, queues, bindings |
+//! | `event`, `error` | what happens, and what goes wrong |
+//!
+//! Each worker has up to two connections: one for consumers and everything else, and, once there is a publisher on it, one for publishers. A
+//! broker that has blocked publishers stops reading their connection: acks must not wait there.
+
+mod builder;
+mod call;
+mod command;
+mod consumer;
+mod delivery;
+mod error;
+mod event;
+mod hands;
+mod mailbox;
+mod node;
+mod outlet;
+mod publisher;
+mod settings;
+mod topology;
+mod worker;
+
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+pub use builder::{EngineBuilder, WORKERS_MAX};
+pub use call::{Call, CallFuture};
+pub use consumer::{CancelReason, Consumer, ConsumerBuilder, ConsumerState, PREFETCH_DEFAULT};
+pub use delivery::{Acker, Delivery, DetachedDelivery, Disposition};
+pub use error::{ConnectCause, ConnectFailure, Error};
+pub use event::Event;
+pub use node::{Node, PORT_DEFAULT};
+pub use outlet::UNCOPIED_BODY_OCTETS_MIN;
+pub use publisher::{
+    ConfirmReport, Payload, Publisher, PublisherOptions, Receipt, UnconfirmedPublisher,
+};
+pub use settings::{CALL_TIMEOUT_DEFAULT, CONNECT_TIMEOUT_DEFAULT, HEARTBEAT_DEFAULT};
+pub use topology::{Binding, DeleteIf, Exchange, Queue, QueueInfo};
+
+use call::Answer;
+use command::{Command, Job, TopologyAnswer};
+use mailbox::Mailbox;
+use publisher::OpenedPublisher;
+use settings::Settings;
+use topology::Operation;
+use worker::StartGate;
+
+/// How long dropping an engine takes at most.
+const DROP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How much longer than its timeout a shutdown may be waited for: the worker answers by itself at the timeout.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
+
+/// An engine: workers with their connections to one broker. `Send + Sync`; share it in an `Arc`.
+///
+/// Dropping it shuts it down, within 5 seconds.
+pub struct Engine {
+    settings: Arc<Settings>,
+    mailboxes: Vec<Arc<Mailbox>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    next_consumer: AtomicUsize,
+    next_publisher: AtomicUsize,
+}
+
+impl Engine {
+    /// Connects one worker to the node of this AMQP URI (<https://www.rabbitmq.com/docs/uri-spec>), and returns when the connection is open.
+    ///
+    /// # Errors
+    /// Those of [`EngineBuilder::start`].
+    pub fn connect(uri: &str) -> Result<Engine, Error> {
+        let builder = Engine::builder().uri(uri);
+        // A name may have many addresses; the answer comes by itself when all of them have failed.
+        let timeout = builder.start_timeout(16);
+        builder.start().wait(timeout)
+    }
+
+    /// Begins an engine with options.
+    pub fn builder() -> EngineBuilder {
+        EngineBuilder::default()
+    }
+
+    fn start(settings: Arc<Settings>) -> Call<Engine> {
+        let (answer, call) = Call::new();
+        let mailboxes: Vec<_> = (0..settings.workers)
+            .map(|_| Arc::new(Mailbox::new()))
+            .collect();
+        let gate = Arc::new(StartGate::new(settings.workers, answer));
+        let mut threads = Vec::with_capacity(settings.workers);
+        let mut failed = None;
+        for (index, mailbox) in mailboxes.iter().enumerate() {
+            match worker::spawn(index, &settings, mailbox, &gate) {
+                Ok(thread) => threads.push(thread),
+                Err(error) => {
+                    failed = Some(Error::Driver(format!("no thread: {error}")));
+                    break;
+                }
+            }
+        }
+        let engine = Engine {
+            settings,
+            mailboxes,
+            threads: Mutex::new(threads),
+            next_consumer: AtomicUsize::new(0),
+            next_publisher: AtomicUsize::new(0),
+        };
+        gate.set_engine(engine);
+        if let Some(error) = failed {
+            gate.fail(error);
+        }
+        call
+    }
+
+    /// Declares a queue, or looks whether it is there ([`Queue::named`]). Declaring one that exists with the same properties changes nothing;
+    /// with others, the broker answers PRECONDITION_FAILED.
+    pub fn declare(&self, queue: &Queue) -> Call<QueueInfo> {
+        self.job(
+            Operation::DeclareQueue(queue.clone()),
+            TopologyAnswer::Queue,
+        )
+    }
+
+    /// Declares an exchange, or looks whether it is there ([`Exchange::named`]).
+    pub fn declare_exchange(&self, exchange: &Exchange) -> Call<()> {
+        self.job(
+            Operation::DeclareExchange(exchange.clone()),
+            TopologyAnswer::Done,
+        )
+    }
+
+    /// Binds a queue, or an exchange, to an exchange.
+    pub fn bind(&self, binding: &Binding) -> Call<()> {
+        self.job(Operation::Bind(binding.clone()), TopologyAnswer::Done)
+    }
+
+    /// Takes a binding away. One that does not exist is no error for RabbitMQ.
+    pub fn unbind(&self, binding: &Binding) -> Call<()> {
+        self.job(Operation::Unbind(binding.clone()), TopologyAnswer::Done)
+    }
+
+    /// Removes the messages of a queue that are not under way to a consumer; answers how many.
+    pub fn purge(&self, queue: impl Into<String>) -> Call<u32> {
+        self.job(Operation::Purge(queue.into()), TopologyAnswer::Count)
+    }
+
+    /// Deletes a queue; answers how many messages went with it. One that does not exist is no error for RabbitMQ.
+    pub fn delete_queue(&self, queue: impl Into<String>, condition: DeleteIf) -> Call<u32> {
+        self.job(
+            Operation::DeleteQueue(queue.into(), condition),
+            TopologyAnswer::Count,
+        )
+    }
+
+    /// Deletes an exchange.
+    pub fn delete_exchange(&self, exchange: impl Into<String>, condition: DeleteIf) -> Call<()> {
+        self.job(
+            Operation::DeleteExchange(exchange.into(), condition),
+            TopologyAnswer::Done,
+        )
+    }
+
+    /// Asks for one message (`basic.get`), to be answered through its acker; `None` when the queue is empty.
+    ///
+    /// All gets share a channel: an error of one (NOT_FOUND, say) closes it, and messages that were got before and not answered yet go back to their queues.
+    /// Consuming is far cheaper.
+    pub fn get(&self, queue: impl Into<String>) -> Call<Option<DetachedDelivery>> {
+        self.get_with(queue.into(), false)
+    }
+
+    /// As [`Engine::get`], and the broker takes the message as acknowledged.
+    pub fn get_no_ack(&self, queue: impl Into<String>) -> Call<Option<DetachedDelivery>> {
+        self.get_with(queue.into(), true)
+    }
+
+    /// Starts a consumer with default options and waits until the broker has accepted it, up to the call timeout. See
+    /// [`ConsumerBuilder::start`] for what a handler may do.
+    ///
+    /// ```no_run
+    /// # use amqp_uring::{Disposition, Engine, Queue};
+    /// # let engine = Engine::connect("amqp://localhost")?;
+    /// let consumer = engine.consume(Queue::durable("orders"), |delivery| {
+    ///     println!("{} octets", delivery.body().len());
+    ///     Disposition::Ack
+    /// })?;
+    /// # Ok::<(), amqp_uring::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The broker's: NOT_FOUND, ACCESS_REFUSED, RESOURCE_LOCKED, PRECONDITION_FAILED; [`Error::Timeout`].
+    pub fn consume(
+        &self,
+        queue: Queue,
+        handler: impl FnMut(&Delivery<'_>) -> Disposition + Send + 'static,
+    ) -> Result<Consumer, Error> {
+        self.consumer(queue)
+            .start(handler)
+            .wait(self.settings.call_timeout)
+    }
+
+    /// Begins a consumer with options. It will live on the next worker by turns.
+    pub fn consumer(&self, queue: Queue) -> ConsumerBuilder {
+        ConsumerBuilder::new(Arc::clone(self.turn(&self.next_consumer)), queue)
+    }
+
+    /// Opens a publisher in confirm mode and waits until its channel is open, up to the call timeout.
+    ///
+    /// # Errors
+    /// [`Error::Connect`] when no connection for publishers can be made, [`Error::Timeout`].
+    pub fn publisher(&self, options: PublisherOptions) -> Result<Publisher, Error> {
+        let opened = self.open(options, true).wait(self.settings.call_timeout)?;
+        Ok(Publisher::new(opened))
+    }
+
+    /// As [`Engine::publisher`], to be awaited.
+    ///
+    /// # Errors
+    /// As [`Engine::publisher`].
+    pub async fn open_publisher(&self, options: PublisherOptions) -> Result<Publisher, Error> {
+        Ok(Publisher::new(self.open(options, true).await?))
+    }
+
+    /// Opens a publisher without confirms and waits until its channel is open, up to the call timeout.
+    ///
+    /// # Errors
+    /// As [`Engine::publisher`].
+    pub fn unconfirmed_publisher(
+        &self,
+        options: PublisherOptions,
+    ) -> Result<UnconfirmedPublisher, Error> {
+        let opened = self.open(options, false).wait(self.settings.call_timeout)?;
+        Ok(UnconfirmedPublisher::new(opened))
+    }
+
+    /// As [`Engine::unconfirmed_publisher`], to be awaited.
+    ///
+    /// # Errors
+    /// As [`Engine::publisher`].
+    pub async fn open_unconfirmed_publisher(
+        &self,
+        options: PublisherOptions,
+    ) -> Result<UnconfirmedPublisher, Error> {
+        Ok(UnconfirmedPublisher::new(self.open(options, false).await?))
+    }
+
+    /// Ends everything by the protocol: consumers are cancelled, deliveries that were detached get time to be answered, finished acks are sent,
+    /// publishers' messages are sent and confirmed, channels and connections are closed. Returns when that is done or `timeout` has passed,
+    /// whatever the broker does.
+    ///
+    /// # Errors
+    /// [`Error::ShutdownIncomplete`] with what was left when the time passed.
+    pub fn shutdown(self, timeout: Duration) -> Result<(), Error> {
+        self.end(timeout)
+    }
+
+    /// As [`Engine::shutdown`], to be awaited. Nothing else should be asked of the engine afterwards.
+    ///
+    /// # Errors
+    /// As [`Engine::shutdown`].
+    pub async fn close(&self, timeout: Duration) -> Result<(), Error> {
+        let mut result = Ok(());
+        for call in self.request_shutdown(timeout) {
+            result = result.and(call.await);
+        }
+        result
+    }
+
+    fn end(&self, timeout: Duration) -> Result<(), Error> {
+        let deadline = Instant::now() + timeout + SHUTDOWN_GRACE;
+        let mut result = Ok(());
+        for call in self.request_shutdown(timeout) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match call.wait(left) {
+                // A worker that has ended before has nothing left to shut down.
+                Ok(()) | Err(Error::Stopped) => {}
+                Err(error) => result = result.and(Err(error)),
+            }
+        }
+        if !matches!(result, Err(Error::Timeout(_) | Error::WouldBlockWorker)) {
+            let threads = std::mem::take(
+                &mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner),
+            );
+            for thread in threads {
+                // A worker's panic has been reported by then; there is nothing to add.
+                let _ = thread.join();
+            }
+        }
+        result
+    }
+
+    fn request_shutdown(&self, timeout: Duration) -> Vec<Call<()>> {
+        let deadline = Instant::now() + timeout;
+        self.mailboxes
+            .iter()
+            .map(|mailbox| {
+                let (answer, call) = Call::new();
+                // A worker that is gone drops the command: the call says so.
+                let _ = mailbox.post(Command::Shutdown {
+                    deadline,
+                    timeout,
+                    answer,
+                });
+                call
+            })
+            .collect()
+    }
+
+    fn turn(&self, next: &AtomicUsize) -> &Arc<Mailbox> {
+        let index = next.fetch_add(1, Ordering::Relaxed) % self.mailboxes.len();
+        &self.mailboxes[index]
+    }
+
+    /// Where the engine's own operations run: all on one connection, so that one's own exclusive queues can be reached.
+    fn first(&self) -> &Arc<Mailbox> {
+        &self.mailboxes[0]
+    }
+
+    fn job<T>(
+        &self,
+        operation: Operation,
+        wrap: impl FnOnce(Answer<T>) -> TopologyAnswer,
+    ) -> Call<T> {
+        if let Err(error) = operation.check() {
+            return Call::ready(Err(error));
+        }
+        let (answer, call) = Call::new();
+        let job = Job::Topology(operation, wrap(answer));
+        // A stopped worker drops the command: the call says so.
+        let _ = self.first().post(Command::Job(job));
+        call
+    }
+
+    fn get_with(&self, queue: String, no_ack: bool) -> Call<Option<DetachedDelivery>> {
+        if let Err(error) = crate::protocol::ShortStr::new(&queue) {
+            return Call::ready(Err(error.into()));
+        }
+        let (answer, call) = Call::new();
+        let job = Job::Get {
+            queue,
+            no_ack,
+            answer,
+        };
+        let _ = self.first().post(Command::Job(job));
+        call
+    }
+
+    fn open(&self, options: PublisherOptions, confirms: bool) -> Call<OpenedPublisher> {
+        let (answer, call) = Call::new();
+        let _ = self
+            .turn(&self.next_publisher)
+            .post(Command::OpenPublisher {
+                options,
+                confirms,
+                answer,
+            });
+        call
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        let is_running = !self
+            .threads
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_empty();
+        if is_running && let Err(error) = self.end(DROP_TIMEOUT) {
+            tracing::warn!(%error, "an engine was dropped");
+        }
+    }
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}

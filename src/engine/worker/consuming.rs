@@ -1,0 +1,442 @@
+//! A worker's consumers, from `basic.consume` to the end of their channel.
+//!
+//! ```text
+//!  Starting ──consume-ok──▶ Consuming ──cancel──▶ Cancelling ──cancel-ok──▶ Draining ──all answered──▶ Closing ──▶ (gone)
+//!      └──────────────── error: the broker closes the channel ────────────────────────────────────────────────────▶
+//! ```
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::line::{Pending, pend};
+use super::{MAIN, Worker};
+use crate::connection::{ChannelError, ChannelId, ConnectionError, Refused, Reply, Token};
+use crate::driver::Driver;
+use crate::engine::call::Answer;
+use crate::engine::command::{Command, Settle};
+use crate::engine::consumer::{
+    Callbacks, CancelReason, ConsumeRequest, Consumer, ConsumerOptions, ConsumerShared, ConsumerState, Handler,
+};
+use crate::engine::error::Error;
+use crate::engine::event::Event as EngineEvent;
+use crate::engine::topology::Queue;
+use crate::protocol::{ShortStr, basic};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::engine) enum SlotState {
+    Starting,
+    Consuming,
+    Cancelling,
+    /// No delivery comes any more; detached ones wait for their answers.
+    Draining,
+    /// `channel.close` was sent.
+    Closing,
+}
+
+/// What a worker knows of one consumer.
+pub(in crate::engine) struct ConsumerSlot {
+    pub state: SlotState,
+    pub handler: Option<Handler>,
+    pub no_ack: bool,
+    line: usize,
+    channel: ChannelId,
+    serial: u64,
+    shared: Arc<ConsumerShared>,
+    callbacks: Callbacks,
+    /// Who waits for the start, and for the end.
+    started: Option<Answer<Consumer>>,
+    cancelled: Vec<Answer<()>>,
+    /// Why it is being cancelled, once it is.
+    reason: Option<CancelReason>,
+}
+
+impl ConsumerSlot {
+    /// The broker has accepted it.
+    pub fn begin(&mut self) {
+        if self.state == SlotState::Starting {
+            self.state = SlotState::Consuming;
+            self.shared.lock().state = ConsumerState::Consuming;
+            if let Some(on_start) = self.callbacks.on_start.take() {
+                on_start();
+            }
+        }
+    }
+}
+
+/// What an error of its channel means for a consumer.
+pub(super) fn reason_of(error: ChannelError) -> CancelReason {
+    match error {
+        ChannelError::ClosedByBroker(reason) => CancelReason::ChannelClosed(reason),
+        ChannelError::ClosedByClient => CancelReason::Requested,
+        ChannelError::Connection(ConnectionError::ClosedByClient) => CancelReason::Shutdown,
+        ChannelError::Connection(cause) => CancelReason::ConnectionLost(cause),
+    }
+}
+
+impl<D: Driver> Worker<D> {
+    pub(super) fn start_consumer(&mut self, now: Instant, request: Box<ConsumeRequest>) {
+        let line = MAIN;
+        if !self.lines[line].is_open() {
+            self.lines[line].waiting.push(Command::Consume(request));
+            self.ensure_line(line, now);
+            return;
+        }
+        let serial = self.next_serial();
+        let entry = self.consumers.vacant_entry();
+        let token = entry.key() as Token;
+        let Some((connection, calls)) = self.lines[line].open_connection() else {
+            return;
+        };
+        let pending = Pending::ConsumerSetup {
+            consumer: token,
+            operation: "channel.open",
+        };
+        let opened = pend(calls, pending, |call| connection.open_channel(call));
+        let ConsumeRequest {
+            queue,
+            options,
+            handler,
+            callbacks,
+            shared,
+            answer,
+        } = *request;
+        let channel = match opened {
+            Ok(channel) => channel,
+            Err(refused) => {
+                let _ = answer.send(Err(Error::Refused {
+                    operation: "channel.open",
+                    refused,
+                }));
+                return;
+            }
+        };
+        entry.insert(ConsumerSlot {
+            state: SlotState::Starting,
+            handler: Some(handler),
+            no_ack: options.no_ack,
+            line,
+            channel,
+            serial,
+            shared,
+            callbacks,
+            started: Some(answer),
+            cancelled: Vec::new(),
+            reason: None,
+        });
+        if let Err(error) = self.set_up_consumer(token, channel, &queue, &options) {
+            self.consumer_failed(token, error);
+            self.close_consumer(token);
+        }
+    }
+
+    /// Sends what makes a consumer, in one go: the calls of a channel wait for each other, and the first error closes the channel. An
+    /// empty queue name stands for the queue that was declared last on the channel (section 1.8.3.3), so that a name chosen by the broker needs
+    /// no waiting either.
+    fn set_up_consumer(
+        &mut self,
+        consumer: Token,
+        channel: ChannelId,
+        queue: &Queue,
+        options: &ConsumerOptions,
+    ) -> Result<(), Error> {
+        let mut methods = Vec::new();
+        if queue.is_declared() {
+            methods.push(queue.declare_method());
+        }
+        methods.extend(queue.bind_methods());
+        if !options.no_ack {
+            let qos = basic::Qos {
+                prefetch_size: 0,
+                prefetch_count: options.prefetch,
+                global: false,
+            };
+            methods.push(qos.into());
+        }
+        let line = self.consumers[consumer as usize].line;
+        let Some((connection, calls)) = self.lines[line].open_connection() else {
+            return Ok(());
+        };
+        for method in methods {
+            let operation = method.name();
+            let pending = Pending::ConsumerSetup {
+                consumer,
+                operation,
+            };
+            pend(calls, pending, |call| {
+                connection.call(channel, call, &method)
+            })
+            .map_err(|refused| Error::Refused { operation, refused })?;
+        }
+        let operation = "basic.consume";
+        let consume = basic::Consume {
+            queue: ShortStr::new(&queue.name)?,
+            consumer_tag: ShortStr::new(&options.tag)?,
+            no_local: false,
+            no_ack: options.no_ack,
+            exclusive: options.exclusive,
+            no_wait: false,
+            arguments: options.arguments.as_table(),
+        };
+        let pending = Pending::ConsumerSetup {
+            consumer,
+            operation,
+        };
+        pend(calls, pending, |call| {
+            connection.consume(channel, call, consumer, consume)
+        })
+        .map_err(|refused| Error::Refused { operation, refused })
+    }
+
+    /// One of the calls that make a consumer was answered.
+    pub(super) fn consumer_progressed(
+        &mut self,
+        consumer: Token,
+        operation: &'static str,
+        reply: Result<Reply, ChannelError>,
+    ) {
+        let Some(slot) = self.consumers.get_mut(consumer as usize) else {
+            return;
+        };
+        match reply {
+            Ok(Reply::Queue { name, .. }) => slot.shared.lock().queue = name,
+            Ok(Reply::Consuming { consumer_tag }) => {
+                slot.shared.lock().tag = consumer_tag;
+                slot.begin();
+                let handle = Consumer::new(
+                    Arc::clone(&self.mailbox),
+                    Arc::clone(&slot.shared),
+                    consumer,
+                    slot.serial,
+                );
+                if let Some(started) = slot.started.take() {
+                    // Whoever asked may have stopped waiting: the consumer runs all the same.
+                    let _ = started.send(Ok(handle));
+                }
+                if let Some(reason) = slot.reason.take() {
+                    self.begin_cancel(consumer, reason);
+                }
+            }
+            Ok(_) => {}
+            Err(error) => self.consumer_failed(consumer, Error::from_channel(operation, error)),
+        }
+    }
+
+    /// It never started. The slot stays until its channel is gone.
+    fn consumer_failed(&mut self, consumer: Token, error: Error) {
+        if let Some(slot) = self.consumers.get_mut(consumer as usize)
+            && let Some(started) = slot.started.take()
+        {
+            slot.handler = None;
+            slot.shared.lock().state = ConsumerState::Cancelled;
+            let _ = started.send(Err(error));
+        }
+    }
+
+    pub(super) fn cancel_consumer(&mut self, consumer: Token, serial: u64, answer: Answer<()>) {
+        let slot = self.consumers.get_mut(consumer as usize);
+        match slot.filter(|slot| slot.serial == serial) {
+            Some(slot) if slot.state == SlotState::Consuming => {
+                slot.cancelled.push(answer);
+                self.begin_cancel(consumer, CancelReason::Requested);
+            }
+            Some(slot) if slot.state == SlotState::Cancelling => slot.cancelled.push(answer),
+            // It has ended, or is about to without any more deliveries.
+            _ => drop(answer.send(Ok(()))),
+        }
+    }
+
+    /// Sends `basic.cancel`, or notes that it is to be sent as soon as the consumer has started.
+    pub(super) fn begin_cancel(&mut self, consumer: Token, reason: CancelReason) {
+        let Some(slot) = self.consumers.get_mut(consumer as usize) else {
+            return;
+        };
+        match slot.state {
+            SlotState::Starting => {
+                slot.reason.get_or_insert(reason);
+                return;
+            }
+            SlotState::Consuming => {}
+            SlotState::Cancelling | SlotState::Draining | SlotState::Closing => return,
+        }
+        slot.state = SlotState::Cancelling;
+        slot.shared.lock().state = ConsumerState::Cancelling;
+        slot.reason.get_or_insert(reason);
+        let (line, channel) = (slot.line, slot.channel);
+        let Some((connection, calls)) = self.lines[line].open_connection() else {
+            return;
+        };
+        let begun = pend(calls, Pending::ConsumerCancel { consumer }, |call| {
+            connection.cancel(channel, call, consumer)
+        });
+        if begun.is_err() {
+            self.consumer_cancelled(consumer, None);
+        }
+    }
+
+    /// `basic.cancel` was answered: with the reason why it failed, when its channel was lost meanwhile.
+    pub(super) fn consumer_cancelled(&mut self, consumer: Token, failed: Option<CancelReason>) {
+        let Some(slot) = self.consumers.get_mut(consumer as usize) else {
+            return;
+        };
+        let reason = slot.reason.clone().or(failed);
+        self.consumer_ended(consumer, reason.unwrap_or(CancelReason::Requested));
+    }
+
+    /// No delivery reaches the handler any more, whatever the reason: the user is told, once. The channel closes when everything is answered.
+    pub(super) fn consumer_ended(&mut self, consumer: Token, reason: CancelReason) {
+        let Some(slot) = self.consumers.get_mut(consumer as usize) else {
+            return;
+        };
+        if !matches!(slot.state, SlotState::Consuming | SlotState::Cancelling) {
+            return;
+        }
+        slot.state = SlotState::Draining;
+        slot.handler = None;
+        {
+            let mut status = slot.shared.lock();
+            status.state = ConsumerState::Cancelled;
+            status.reason = Some(reason.clone());
+        }
+        for answer in slot.cancelled.drain(..) {
+            let _ = answer.send(Ok(()));
+        }
+        if let Some(on_cancel) = slot.callbacks.on_cancel.take() {
+            on_cancel(&reason);
+        }
+        self.close_drained(consumer);
+    }
+
+    /// Closes a consumer's channel once every delivery on it has been answered.
+    fn close_drained(&mut self, consumer: Token) {
+        let Some(slot) = self.consumers.get(consumer as usize) else {
+            return;
+        };
+        let (line, channel) = (slot.line, slot.channel);
+        if slot.state == SlotState::Draining
+            && let Some((connection, _)) = self.lines[line].open_connection()
+            && connection.open_deliveries(channel) == 0
+        {
+            self.close_consumer(consumer);
+        }
+    }
+
+    fn close_consumer(&mut self, consumer: Token) {
+        let Some(slot) = self.consumers.get_mut(consumer as usize) else {
+            return;
+        };
+        slot.state = SlotState::Closing;
+        let (line, channel) = (slot.line, slot.channel);
+        if let Some((connection, calls)) = self.lines[line].open_connection() {
+            // A channel that is gone already takes its slot along in its own event.
+            let _ = pend(calls, Pending::ConsumerClosed { consumer }, |call| {
+                connection.close_channel(channel, call)
+            });
+        }
+    }
+
+    /// Its channel is gone: so is the slot (SLOTS OUTLIVE CHANNELS).
+    pub(super) fn forget_consumer(&mut self, consumer: Token) {
+        if self.consumers.try_remove(consumer as usize).is_some() {
+            tracing::debug!(worker = self.index, consumer, "consumer gone");
+        }
+    }
+
+    pub(super) fn consumer_on(&self, channel: ChannelId) -> Option<Token> {
+        let mut slots = self.consumers.iter();
+        slots
+            .find(|(_, slot)| slot.channel == channel)
+            .map(|(token, _)| token as Token)
+    }
+
+    pub(super) fn consumers_on_line(&self, line: usize) -> Vec<Token> {
+        let slots = self.consumers.iter();
+        slots
+            .filter(|(_, slot)| slot.line == line)
+            .map(|(token, _)| token as Token)
+            .collect()
+    }
+
+    pub(super) fn set_prefetch(
+        &mut self,
+        consumer: Token,
+        serial: u64,
+        prefetch: u16,
+        answer: Answer<()>,
+    ) {
+        let slot = self.consumers.get(consumer as usize);
+        let Some(slot) = slot.filter(|s| s.serial == serial && s.state == SlotState::Consuming)
+        else {
+            let _ = answer.send(Err(Error::Cancelled));
+            return;
+        };
+        let (line, channel) = (slot.line, slot.channel);
+        let Some((connection, calls)) = self.lines[line].open_connection() else {
+            return;
+        };
+        let qos = basic::Qos {
+            prefetch_size: 0,
+            prefetch_count: prefetch,
+            global: false,
+        };
+        let begun = pend(calls, Pending::Prefetch(answer), |call| {
+            connection.call(channel, call, &qos.into())
+        });
+        if let Err(refused) = begun {
+            tracing::debug!(worker = self.index, consumer, %refused, "basic.qos refused");
+        }
+    }
+
+    /// A detached delivery was answered.
+    pub(super) fn settle_delivery(&mut self, settle: &Settle) {
+        let Some(session) = &mut self.lines[settle.line].session else {
+            return;
+        };
+        let Settle {
+            channel,
+            delivery_tag,
+            up_to,
+            answer,
+            ..
+        } = *settle;
+        match session
+            .connection
+            .settle(channel, delivery_tag, up_to, answer)
+        {
+            Ok(_) => {}
+            Err(Refused::StaleChannel) => {
+                tracing::debug!(delivery_tag, "an answer for a channel that is gone");
+                return;
+            }
+            Err(refused) => {
+                tracing::debug!(delivery_tag, %refused, "an answer was refused");
+                return;
+            }
+        }
+        if self.consumers.iter().any(|(_, s)| s.state == SlotState::Draining)
+            && let Some(consumer) = self.consumer_on(channel)
+        {
+            self.close_drained(consumer);
+        }
+    }
+
+    /// Handlers that panicked: what they held goes back, their consumers end, the user is told.
+    pub(super) fn report_panics(&mut self, _now: Instant) {
+        for panicked in std::mem::take(&mut self.panicked) {
+            let Some(slot) = self.consumers.get(panicked.consumer as usize) else {
+                continue;
+            };
+            let (line, channel) = (slot.line, slot.channel);
+            let consumer_tag = slot.shared.lock().tag.clone();
+            if let Some((connection, _)) = self.lines[line].open_connection() {
+                // A channel that is gone has given everything back by itself.
+                let _ = connection.requeue_open(channel);
+            }
+            self.begin_cancel(panicked.consumer, CancelReason::HandlerPanicked);
+            tracing::error!(%consumer_tag, message = %panicked.message, "a consumer's handler panicked");
+            self.tell(&EngineEvent::HandlerPanicked {
+                consumer_tag,
+                message: panicked.message,
+            });
+        }
+    }
+}
