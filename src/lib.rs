@@ -1,4 +1,20 @@
-//! amqp-uring
+#![doc = include_str!("../README.md")]
+//!
+//! # Map
+//!
+//! A layer uses those above it in this list and never those below; `tests/layers.rs` checks it.
+//!
+//! | module | what lives there |
+//! |---|---|
+//! | [`protocol`] | frames, methods, properties, field tables: bytes to borrowed values and back |
+//! | [`connection`] | one AMQP connection as a state machine without I/O and without a clock |
+//! | [`buffer`] | receive chunks and their views, send segments |
+//! | [`driver`] | how bytes move: io_uring |
+//! | `engine` (re-exported here) | workers, consumers, publishers, topology: what a user holds |
+
+#[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
+compile_error!("amqp-uring runs on Linux on x86_64 only: it is built on io_uring");
+
 pub mod buffer;
 pub mod connection;
 pub mod driver;
@@ -6,9 +22,18 @@ mod engine;
 pub mod protocol;
 
 pub use connection::{
-    ChannelError, CloseReason, ConfirmCounts, ConnectionError, Outcome, Refused, Returned, Violation,
+    ChannelError, CloseReason, ConfirmCounts, ConnectionError, Outcome, Refused, Returned,
+    Violation,
 };
-pub use engine::*;
+pub use engine::{
+    Acker, Binding, CALL_TIMEOUT_DEFAULT, CONNECT_TIMEOUT_DEFAULT, Call, CallFuture, CancelReason,
+    ConfirmReport, ConnectCause, ConnectFailure, Consumer, ConsumerBuilder, ConsumerState,
+    DeleteIf, Delivery, DetachedDelivery, Disposition, Engine, EngineBuilder, Error, Event,
+    Exchange, HEARTBEAT_DEFAULT, Node, PORT_DEFAULT, PREFETCH_DEFAULT, Payload, Publisher,
+    PublisherOptions, Queue, QueueInfo, Receipt, UNCOPIED_BODY_OCTETS_MIN, UnconfirmedPublisher,
+    WORKERS_MAX,
+};
 pub use protocol::{
-    DecodeError, EncodeError, FieldArray, FieldTable, Properties, PropertiesBuilder, PropertiesRef, ReplyCode, ShortStr, Value,
+    DecodeError, EncodeError, FieldArray, FieldTable, Properties, PropertiesBuilder, PropertiesRef,
+    ReplyCode, ShortStr, Value,
 };

@@ -105,14 +105,22 @@ impl Plan {
     /// Reads the command line. Ends the process for `--help`, `--version` and wrong usage, with the status 2.
     pub fn from_command_line() -> Self {
         Arguments::parse().plan().unwrap_or_else(|message| {
-            Arguments::command().error(ErrorKind::ValueValidation, message).exit()
+            Arguments::command()
+                .error(ErrorKind::ValueValidation, message)
+                .exit()
         })
     }
 }
 
 impl Arguments {
     fn plan(self) -> Result<Plan, String> {
-        let Arguments { source, line_max, batch, idle, .. } = self;
+        let Arguments {
+            source,
+            line_max,
+            batch,
+            idle,
+            ..
+        } = self;
         let publish = match self.input {
             Some(path) => Some(PublishPlan::new(path, source.as_deref(), line_max)?),
             None => None,
@@ -123,7 +131,10 @@ impl Arguments {
             idle: idle.unwrap_or(IDLE_DEFAULT),
         });
         Ok(Plan {
-            uri: self.uri.filter(|uri| !uri.is_empty()).unwrap_or_else(|| URI_DEFAULT.to_owned()),
+            uri: self
+                .uri
+                .filter(|uri| !uri.is_empty())
+                .unwrap_or_else(|| URI_DEFAULT.to_owned()),
             queue: self.queue,
             publish,
             store,
@@ -138,7 +149,11 @@ impl PublishPlan {
             (Some(name), _) => name.to_owned(),
             (None, None) => "stdin".to_owned(),
             // Should two names come out the same, the database tells their lines apart.
-            (None, Some(path)) => path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            (None, Some(path)) => path
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned(),
         };
         Ok(PublishPlan {
             input,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use thiserror::Error;
 
-use crate::identity::Source;
+use crate::identity::{LINES_MAX, Source};
 
 /// How long another program may hold the database's lock before that is an error.
 const LOCK_WAIT: Duration = Duration::from_secs(5);
@@ -39,6 +39,17 @@ pub struct Stored {
     pub new: u64,
     /// Messages that the database had already.
     pub known: u64,
+}
+
+impl std::ops::Add for Stored {
+    type Output = Stored;
+
+    fn add(self, more: Stored) -> Stored {
+        Stored {
+            new: self.new + more.new,
+            known: self.known + more.known,
+        }
+    }
 }
 
 /// What the database has under an id.
@@ -105,6 +116,17 @@ impl Database {
             .map_err(|error| self.error(error.into()))
     }
 
+    /// Whether the database has any line of this input.
+    pub fn has_lines_of(&self, source: &Source) -> Result<bool, DatabaseError> {
+        self.connection
+            .query_row(
+                "SELECT EXISTS(SELECT 1 FROM messages WHERE message_id BETWEEN ?1 AND ?2)",
+                params![source.message_id(0), source.message_id(LINES_MAX)],
+                |row| row.get(0),
+            )
+            .map_err(|error| self.error(error.into()))
+    }
+
     fn error(&self, cause: Cause) -> DatabaseError {
         DatabaseError {
             path: self.path.clone(),
@@ -129,7 +151,8 @@ fn insert<'a>(
 ) -> Result<Stored, Cause> {
     let mut stored = Stored::default();
     {
-        let mut insert = transaction.prepare_cached("INSERT OR IGNORE INTO messages VALUES (?1, ?2)")?;
+        let mut insert =
+            transaction.prepare_cached("INSERT OR IGNORE INTO messages VALUES (?1, ?2)")?;
         for (message_id, body) in messages {
             if insert.execute(params![message_id, body])? == 1 {
                 stored.new += 1;
@@ -170,10 +193,19 @@ mod tests {
     #[test]
     fn a_message_is_stored_once_and_another_body_under_its_id_is_refused_with_its_batch() {
         let (_folder, mut database) = empty();
-        let stored = database.store([("a", &b"1"[..]), ("b", b""), ("a", b"1")].into_iter()).unwrap();
+        let stored = database
+            .store([("a", &b"1"[..]), ("b", b""), ("a", b"1")].into_iter())
+            .unwrap();
         assert_eq!((stored.new, stored.known), (2, 1));
-        let refused = database.store([("c", &b"3"[..]), ("b", b"2")].into_iter()).unwrap_err();
-        assert!(refused.to_string().contains("another body for the message \"b\""), "{refused}");
+        let refused = database
+            .store([("c", &b"3"[..]), ("b", b"2")].into_iter())
+            .unwrap_err();
+        assert!(
+            refused
+                .to_string()
+                .contains("another body for the message \"b\""),
+            "{refused}"
+        );
         assert_eq!(database.held("a", b"1").unwrap(), Held::Same);
         assert_eq!(database.held("b", b"").unwrap(), Held::Same);
         assert_eq!(database.held("b", b"2").unwrap(), Held::Other);
@@ -183,14 +215,22 @@ mod tests {
     #[test]
     fn the_lines_of_an_input_are_counted_and_nothing_else() {
         let (_folder, mut database) = empty();
-        let (log, other) = (Source::new("log").unwrap(), Source::new("log:000000000002").unwrap());
+        let (log, other) = (
+            Source::new("log").unwrap(),
+            Source::new("log:000000000002").unwrap(),
+        );
         for source in [&log, &other] {
             for line in [1, 2, 3, 10, 11] {
-                database.store([(source.message_id(line).as_str(), &b"x"[..])].into_iter()).unwrap();
+                database
+                    .store([(source.message_id(line).as_str(), &b"x"[..])].into_iter())
+                    .unwrap();
             }
         }
         assert_eq!(database.lines_of(&log, 10).unwrap(), 4);
         assert_eq!(database.lines_of(&other, 100).unwrap(), 5);
-        assert_eq!(database.lines_of(&Source::new("lo").unwrap(), 100).unwrap(), 0);
+        assert_eq!(
+            database.lines_of(&Source::new("lo").unwrap(), 100).unwrap(),
+            0
+        );
     }
 }

@@ -5,8 +5,11 @@
 pub const SOURCE_OCTETS_MAX: usize = 200;
 
 /// Digits of a line number, padded with zeros: the order of the ids is the order of the lines, which lets SQLite append
-/// to its index. Larger numbers get more digits.
+/// to its index.
 const DIGITS: usize = 12;
+
+/// The most lines for which that holds. Nobody waits for so many.
+pub const LINES_MAX: u64 = 999_999_999_999;
 
 /// The name under which the lines of an input are known.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,7 +21,9 @@ impl Source {
         match name.len() {
             0 => Err("the name of the input is empty".to_owned()),
             1..=SOURCE_OCTETS_MAX => Ok(Source(name.to_owned())),
-            octets => Err(format!("the name of the input has {octets} octets, at most {SOURCE_OCTETS_MAX} are allowed")),
+            octets => Err(format!(
+                "the name of the input has {octets} octets, at most {SOURCE_OCTETS_MAX} are allowed"
+            )),
         }
     }
 

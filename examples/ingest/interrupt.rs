@@ -18,7 +18,11 @@ impl Interrupt {
         for number in [SIGINT, SIGTERM] {
             let armed = Arc::new(AtomicBool::new(false));
             // Handlers run in this order: a signal finds the switch still off when it comes for the first time.
-            flag::register_conditional_shutdown(number, exit_status(number as usize).into(), armed.clone())?;
+            flag::register_conditional_shutdown(
+                number,
+                exit_status(number as usize).into(),
+                armed.clone(),
+            )?;
             flag::register(number, armed)?;
             flag::register_usize(number, signal.clone(), number as usize)?;
         }

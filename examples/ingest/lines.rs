@@ -1,11 +1,16 @@
 //! The input: octets, cut into lines at each newline, in blocks of a bounded size.
 
 use std::io::{self, BufRead, BufReader, Read};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread;
 
 use thiserror::Error;
 
 /// Octets that are read at once, and so roughly those of a block: enough to make the hand-over of a block cheap.
 const BLOCK_OCTETS: usize = 64 * 1024;
+
+/// Blocks that are read ahead of whoever takes them.
+const BLOCKS_AHEAD: usize = 4;
 
 /// Why the next line could not be read.
 #[derive(Debug, Error)]
@@ -48,11 +53,6 @@ impl Block {
             .zip(&self.ends)
             .map(|(start, &end)| self.octets.get(start..end).unwrap_or_default());
         (self.first..).zip(bodies)
-    }
-
-    /// The number of lines.
-    pub fn len(&self) -> u64 {
-        self.ends.len() as u64
     }
 }
 
@@ -138,6 +138,26 @@ impl<R: Read> Iterator for Lines<R> {
     }
 }
 
+/// Reads on a thread of its own, as a read from a pipe or a terminal may block for ever: who takes the blocks can look
+/// after other things. The channel ends with the input, or after its first error.
+pub fn read_ahead(
+    input: impl Read + Send + 'static,
+    octets_max: usize,
+) -> io::Result<Receiver<Result<Block, ReadError>>> {
+    let (blocks_in, blocks) = sync_channel(BLOCKS_AHEAD);
+    let read = move || {
+        for block in Lines::new(input, octets_max) {
+            if blocks_in.send(block).is_err() {
+                return;
+            }
+        }
+    };
+    thread::Builder::new()
+        .name("input".to_owned())
+        .spawn(read)?;
+    Ok(blocks)
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::{self, Read};
@@ -151,7 +171,9 @@ mod tests {
         let mut lines = Vec::new();
         for block in Lines::new(input, octets_max) {
             match block {
-                Ok(block) => lines.extend(block.lines().map(|(number, body)| (number, body.to_vec()))),
+                Ok(block) => {
+                    lines.extend(block.lines().map(|(number, body)| (number, body.to_vec())))
+                }
                 Err(error) => return (lines, Some(error)),
             }
         }
@@ -161,7 +183,12 @@ mod tests {
     fn bodies(input: &[u8]) -> Vec<Vec<u8>> {
         let (lines, error) = read(input, 100);
         assert!(error.is_none(), "{error:?}");
-        assert!(lines.iter().map(|(number, _)| *number).eq(1..=lines.len() as u64));
+        assert!(
+            lines
+                .iter()
+                .map(|(number, _)| *number)
+                .eq(1..=lines.len() as u64)
+        );
         lines.into_iter().map(|(_, body)| body).collect()
     }
 
@@ -186,16 +213,31 @@ mod tests {
         for input in [&b"a\n123456\nb\n"[..], b"a\n123456"] {
             let (lines, error) = read(input, 5);
             assert_eq!(lines, [(1, b"a".to_vec())]);
-            assert!(matches!(error, Some(ReadError::TooLong { line: 2, octets_max: 5 })), "{error:?}");
+            assert!(
+                matches!(
+                    error,
+                    Some(ReadError::TooLong {
+                        line: 2,
+                        octets_max: 5
+                    })
+                ),
+                "{error:?}"
+            );
         }
     }
 
     #[test]
     fn an_input_of_many_blocks_is_read_whole_and_in_order() {
-        let input: Vec<u8> = (0..50_000).flat_map(|n| format!("{n}\n").into_bytes()).collect();
+        let input: Vec<u8> = (0..50_000)
+            .flat_map(|n| format!("{n}\n").into_bytes())
+            .collect();
         assert!(input.len() > 3 * BLOCK_OCTETS);
         let (lines, _) = read(&input[..], 100);
-        assert!(lines.into_iter().eq((0..50_000u64).map(|n| (n + 1, n.to_string().into_bytes()))));
+        assert!(
+            lines
+                .into_iter()
+                .eq((0..50_000u64).map(|n| (n + 1, n.to_string().into_bytes())))
+        );
     }
 
     #[test]
@@ -212,7 +254,10 @@ mod tests {
 
     impl Read for Failing {
         fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-            let (first, rest) = self.0.split_first().ok_or_else(|| io::Error::other("gone"))?;
+            let (first, rest) = self
+                .0
+                .split_first()
+                .ok_or_else(|| io::Error::other("gone"))?;
             self.0 = rest;
             out[0] = *first;
             Ok(1)
@@ -230,7 +275,10 @@ mod tests {
     fn an_input_that_fails_is_an_error_with_the_line_and_then_the_end() {
         let (lines, error) = read(Failing(b"a\nb"), 10);
         assert_eq!(lines, [(1, b"a".to_vec())]);
-        assert!(matches!(error, Some(ReadError::Io { line: 2, .. })), "{error:?}");
+        assert!(
+            matches!(error, Some(ReadError::Io { line: 2, .. })),
+            "{error:?}"
+        );
         let mut lines = Lines::new(Failing(b""), 10);
         assert!(lines.next().unwrap().is_err());
         assert!(lines.next().is_none());

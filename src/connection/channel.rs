@@ -168,9 +168,8 @@ impl Channel {
     pub fn answer(&mut self, reply: &Method<'_>) -> Option<Call> {
         let reply = reply.spec();
         let call = self.calls.front()?;
-        let is_answer = call.unsent.is_none()
-            && call.request.class_id == reply.class_id
-            && call.request.replies.contains(&reply.method);
+        let is_answer =
+            call.request.class_id == reply.class_id && call.request.replies.contains(&reply.method);
         is_answer.then(|| self.calls.pop_front()).flatten()
     }
 
@@ -284,7 +283,7 @@ impl Channels {
     /// Whether a channel with this number is there or was. RabbitMQ's deliveries that are under way within it may follow its own
     /// `channel.close`; that is no reason to close the connection.
     pub fn was_used(&self, number: u16) -> bool {
-        number != 0 && usize::from(number) <= self.slots.len()
+        usize::from(number) <= self.slots.len()
     }
 
     pub fn len(&self) -> usize {

@@ -177,6 +177,28 @@ mod tests {
     }
 
     #[test]
+    fn no_limit_on_either_side_is_still_a_limit_on_frames() {
+        let tuned = |ours, theirs| Tuning::negotiate(&config(0, ours, 0), 0, theirs, 0).unwrap();
+        assert_eq!(tuned(0, 0).frame_max, FRAME_MAX_DEFAULT);
+        assert_eq!(tuned(0, u32::MAX).frame_max, FRAME_MAX_DEFAULT);
+        assert_eq!(tuned(0, 8192).frame_max, 8192);
+        assert_eq!(tuned(1, 0).frame_max, FRAME_MIN_SIZE);
+    }
+
+    #[test]
+    fn a_fraction_of_a_second_does_not_turn_heartbeats_off() {
+        let secs = |milliseconds| {
+            Config {
+                heartbeat: Duration::from_millis(milliseconds),
+                ..Config::default()
+            }
+            .heartbeat_secs()
+        };
+        assert_eq!([0, 1, 999, 1000, 1001].map(secs), [0, 1, 1, 1, 2]);
+        assert_eq!(secs(u64::MAX), u16::MAX);
+    }
+
+    #[test]
     fn a_frame_max_below_the_minimum_is_refused() {
         assert!(Tuning::negotiate(&config(0, 8192, 0), 0, 4095, 0).is_err());
         assert!(Tuning::negotiate(&config(0, 8192, 0), 0, 4096, 0).is_ok());

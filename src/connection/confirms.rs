@@ -152,7 +152,9 @@ impl Confirms {
 
     /// Notes that the publish just counted is mandatory, so that its return can be joined to it.
     pub fn note_mandatory(&mut self, tag: u64, fingerprint: u64) {
-        self.mandatory.push_back(Mandatory { tag, fingerprint });
+        if !self.lost {
+            self.mandatory.push_back(Mandatory { tag, fingerprint });
+        }
     }
 
     /// The tag of the last publish; 0 for none.
@@ -227,6 +229,7 @@ impl Confirms {
         let tag = self.mandatory.remove(at)?.tag;
         self.exceptions
             .insert(tag, Outcome::Returned(Box::new(returned)));
+        self.make_room();
         Some(tag)
     }
 
@@ -290,6 +293,7 @@ impl Confirms {
             .map(|(tag, outcome)| (*tag, outcome.clone()))
             .collect();
         self.reported_to = settled_to;
+        self.make_room();
         report
     }
 
@@ -413,3 +417,6 @@ pub fn fingerprint(
     properties.hash(&mut hasher);
     route_and_body >> 32 << 32 | hasher.finish() >> 32
 }
+
+#[cfg(test)]
+mod tests;

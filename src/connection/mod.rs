@@ -18,7 +18,8 @@
 //! | `handshake` | from the protocol header to `connection.open-ok` |
 //! | `channel` | channels, numbers, calls that wait |
 //! | `content` | bodies in one piece or in many |
-//! | `dispatch` | what each incoming method does |
+//! | `dispatch` | incoming frames, and what each method does |
+//! | `messages` | what complete messages and confirms do |
 //! | `delivery` | what is handed upwards |
 //! | `acks` | the ack coalescer |
 //! | `confirms` | the confirm tracker |
@@ -38,6 +39,7 @@ mod dispatch;
 mod error;
 mod handshake;
 mod heartbeat;
+mod messages;
 mod publish;
 #[cfg(test)]
 mod tests;
@@ -109,6 +111,10 @@ pub enum Reply {
 }
 
 /// What happened, rarer than deliveries and confirms.
+///
+/// Events are in order among themselves. Against the [`Sink`], which is called while octets are read, they come late and never early: what a
+/// consumer or publisher was shown before its end is shown before the event of its end can be polled, and a consumer's first deliveries may
+/// come before the event with its `basic.consume-ok`.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Event {
@@ -411,12 +417,10 @@ impl Connection {
 
     /// Writes the acks that are due: to be called once a turn, before the output is sent.
     pub fn flush_acks(&mut self) {
-        let is_open = self.is_open();
         for number in self.dirty.drain(..) {
             if let Some(channel) = self.channels.by_number(number)
                 && std::mem::take(&mut channel.is_dirty)
                 && channel.state == State::Open
-                && is_open
             {
                 channel.acks.flush(number, &mut self.out);
             }
@@ -431,6 +435,7 @@ impl Connection {
         let entry = self.channels.usable(channel)?;
         entry.acks.flush_all(channel.number(), &mut self.out);
         entry.state = State::Closing(Some(call));
+        // What was gathered of a body is of no use any more.
         entry.content = None;
         let waiting = std::mem::take(&mut entry.calls);
         let close = channel_class::Close {
@@ -450,9 +455,7 @@ impl Connection {
         match self.phase {
             Phase::Open | Phase::OpenOk => {
                 for channel in self.channels.iter_mut() {
-                    if channel.state == State::Open {
-                        channel.acks.flush_all(channel.id.number(), &mut self.out);
-                    }
+                    channel.acks.flush_all(channel.id.number(), &mut self.out);
                 }
                 self.write_close(code, text);
                 self.phase = Phase::Closing;

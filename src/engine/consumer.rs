@@ -9,7 +9,7 @@ use super::delivery::{Delivery, Disposition};
 use super::error::Error;
 use super::mailbox::Mailbox;
 use super::topology::Queue;
-use crate::connection::{ConnectionError, CloseReason, Token};
+use crate::connection::{CloseReason, ConnectionError, Token};
 use crate::protocol::{EncodeError, FieldTable, ShortStr, Value};
 
 /// The prefetch window unless told otherwise, in messages.
@@ -78,11 +78,14 @@ impl ConsumerShared {
     }
 }
 
+/// Told once why a consumer ended.
+pub(super) type OnCancel = Box<dyn FnOnce(&CancelReason) + Send>;
+
 /// What to tell when a consumer starts or ends.
 #[derive(Default)]
 pub(super) struct Callbacks {
     pub on_start: Option<Box<dyn FnOnce() + Send>>,
-    pub on_cancel: Option<Box<dyn FnOnce(&CancelReason) + Send>>,
+    pub on_cancel: Option<OnCancel>,
 }
 
 /// `basic.consume` with everything around it.
@@ -215,7 +218,7 @@ impl ConsumerBuilder {
 
     fn check(&self) -> Result<(), Error> {
         if let Some(fault) = &self.options.fault {
-            return Err(fault.clone().into());
+            return Err((*fault).into());
         }
         ShortStr::new(&self.options.tag)?;
         self.queue.check()
@@ -300,4 +303,3 @@ impl Consumer {
         call
     }
 }
-

@@ -103,7 +103,9 @@ pub enum Error {
     #[error("no answer within {0:?}; the operation may still take effect")]
     Timeout(Duration),
     /// No room in the publisher's window: messages without a confirm, or octets not sent.
-    #[error("the publisher's window is full: {messages} messages, {octets} octets without an answer")]
+    #[error(
+        "the publisher's window is full: {messages} messages, {octets} octets without an answer"
+    )]
     WindowFull {
         /// Messages that wait for their confirm.
         messages: u64,
@@ -111,7 +113,9 @@ pub enum Error {
         octets: usize,
     },
     /// So many publishes failed, and nobody looked at them, that their outcomes cannot be kept.
-    #[error("{0} failed publishes were not looked at: call wait_for_confirms() or wait for the receipts")]
+    #[error(
+        "{0} failed publishes were not looked at: call wait_for_confirms() or wait for the receipts"
+    )]
     OutcomesNotCollected(usize),
     /// The outcome was reported by `wait_for_confirms` and has since been dropped to make room.
     #[error("the outcome was reported by wait_for_confirms() long ago and is no longer kept")]

@@ -31,11 +31,7 @@ pub(super) struct Hands<'a> {
 
 impl Sink for Hands<'_> {
     #[inline]
-    fn delivery(
-        &mut self,
-        consumer: Token,
-        delivery: &connection::Delivery<'_>,
-    ) -> Option<Answer> {
+    fn delivery(&mut self, consumer: Token, delivery: &connection::Delivery<'_>) -> Option<Answer> {
         const GIVE_BACK: Option<Answer> = Some(Answer::Nack { requeue: true });
         let Some(slot) = self.consumers.get_mut(consumer as usize) else {
             return GIVE_BACK;

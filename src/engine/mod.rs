@@ -20,6 +20,8 @@
 //! Each worker has up to two connections: one for consumers and everything else, and, once there is a publisher on it, one for publishers. A
 //! broker that has blocked publishers stops reading their connection: acks must not wait there.
 
+#![forbid(unsafe_code)]
+
 mod builder;
 mod call;
 mod command;
@@ -294,9 +296,8 @@ impl Engine {
             }
         }
         if !matches!(result, Err(Error::Timeout(_) | Error::WouldBlockWorker)) {
-            let threads = std::mem::take(
-                &mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner),
-            );
+            let threads =
+                std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
             for thread in threads {
                 // A worker's panic has been reported by then; there is nothing to add.
                 let _ = thread.join();

@@ -227,7 +227,11 @@ impl FromStr for Node {
             }
             node.vhost = decode("uri vhost", vhost)?;
         }
-        for pair in query.unwrap_or_default().split('&').filter(|p| !p.is_empty()) {
+        for pair in query
+            .unwrap_or_default()
+            .split('&')
+            .filter(|p| !p.is_empty())
+        {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
             node.set_query(&decode("uri query", key)?, &decode("uri query", value)?)?;
         }
@@ -321,30 +325,67 @@ mod tests {
         // (uri, user, password, host, port, vhost), from the appendix of RabbitMQ's URI specification, with its
         // "undefined" replaced by this client's defaults.
         for (uri, user, password, host, port, vhost) in [
-            ("amqp://user:pass@host:10000/vhost", "user", "pass", "host", 10000, "vhost"),
-            ("amqp://user%61:%61pass@ho%61st:10000/v%2fhost", "usera", "apass", "hoast", 10000, "v/host"),
+            (
+                "amqp://user:pass@host:10000/vhost",
+                "user",
+                "pass",
+                "host",
+                10000,
+                "vhost",
+            ),
+            (
+                "amqp://user%61:%61pass@ho%61st:10000/v%2fhost",
+                "usera",
+                "apass",
+                "hoast",
+                10000,
+                "v/host",
+            ),
             ("amqp://", "guest", "guest", "localhost", 5672, "/"),
             ("amqp://:@/", "", "", "localhost", 5672, ""),
             ("amqp://user@", "user", "", "localhost", 5672, "/"),
             ("amqp://user:pass@", "user", "pass", "localhost", 5672, "/"),
             ("amqp://host", "guest", "guest", "host", 5672, "/"),
             ("amqp://:10000", "guest", "guest", "localhost", 10000, "/"),
-            ("amqp:///vhost", "guest", "guest", "localhost", 5672, "vhost"),
+            (
+                "amqp:///vhost",
+                "guest",
+                "guest",
+                "localhost",
+                5672,
+                "vhost",
+            ),
             ("amqp://host/", "guest", "guest", "host", 5672, ""),
             ("amqp://host/%2F", "guest", "guest", "host", 5672, "/"),
             ("amqp://[::1]", "guest", "guest", "::1", 5672, "/"),
-            ("amqp://u:p@[fe80::1]:5673/x", "u", "p", "fe80::1", 5673, "x"),
+            (
+                "amqp://u:p@[fe80::1]:5673/x",
+                "u",
+                "p",
+                "fe80::1",
+                5673,
+                "x",
+            ),
             ("AMQP://host", "guest", "guest", "host", 5672, "/"),
         ] {
             let node = parse(uri);
-            assert_eq!((node.user(), node.credentials().password.as_str()), (user, password), "{uri}");
-            assert_eq!((node.host(), node.port(), node.vhost()), (host, port, vhost), "{uri}");
+            assert_eq!(
+                (node.user(), node.credentials().password.as_str()),
+                (user, password),
+                "{uri}"
+            );
+            assert_eq!(
+                (node.host(), node.port(), node.vhost()),
+                (host, port, vhost),
+                "{uri}"
+            );
         }
     }
 
     #[test]
     fn query_parameters_are_taken() {
-        let node = parse("amqp://h/?heartbeat=10&frame_max=8192&channel_max=5&connection_timeout=2500");
+        let node =
+            parse("amqp://h/?heartbeat=10&frame_max=8192&channel_max=5&connection_timeout=2500");
         assert_eq!(node.heartbeat(), Some(Duration::from_secs(10)));
         assert_eq!(node.frame_max(), Some(8192));
         assert_eq!(node.channel_max(), Some(5));
@@ -370,7 +411,10 @@ mod tests {
             ("amqp://h/v#f", "uri fragment"),
             ("amqp://h?heartbeat=x", "uri query heartbeat"),
             ("amqp://h?what=1", "uri query"),
-            ("amqp://h?auth_mechanism=external", "uri query auth_mechanism"),
+            (
+                "amqp://h?auth_mechanism=external",
+                "uri query auth_mechanism",
+            ),
         ] {
             match uri.parse::<Node>() {
                 Err(Error::Parameter { what, .. }) => assert_eq!(what, part, "{uri}"),
@@ -390,10 +434,17 @@ mod tests {
 
     #[test]
     fn display_can_be_parsed_again() {
-        for uri in ["amqp://a%40b:x@h:1/v%2Fw", "amqp://[::1]:5673/%2F", "amqp://h/"] {
+        for uri in [
+            "amqp://a%40b:x@h:1/v%2Fw",
+            "amqp://[::1]:5673/%2F",
+            "amqp://h/",
+        ] {
             let node = parse(uri);
             let again = parse(&node.to_string());
-            assert_eq!((again.host(), again.port(), again.vhost()), (node.host(), node.port(), node.vhost()));
+            assert_eq!(
+                (again.host(), again.port(), again.vhost()),
+                (node.host(), node.port(), node.vhost())
+            );
         }
     }
 }

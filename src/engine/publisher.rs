@@ -206,7 +206,13 @@ impl Publisher {
         body: impl Into<Payload<'a>>,
     ) -> Result<Receipt, Error> {
         let deadline = self.handle.deadline();
-        self.send((exchange, routing_key), properties, body.into(), false, deadline)
+        self.send(
+            (exchange, routing_key),
+            properties,
+            body.into(),
+            false,
+            deadline,
+        )
     }
 
     /// As [`Publisher::publish`], without waiting: [`Error::WindowFull`] when there is no room now.
@@ -220,7 +226,13 @@ impl Publisher {
         properties: &Properties,
         body: impl Into<Payload<'a>>,
     ) -> Result<Receipt, Error> {
-        self.send((exchange, routing_key), properties, body.into(), false, None)
+        self.send(
+            (exchange, routing_key),
+            properties,
+            body.into(),
+            false,
+            None,
+        )
     }
 
     /// As [`Publisher::publish`], and the broker returns the message when no queue takes it: its outcome is [`Outcome::Returned`] then.
@@ -235,7 +247,13 @@ impl Publisher {
         body: impl Into<Payload<'a>>,
     ) -> Result<Receipt, Error> {
         let deadline = self.handle.deadline();
-        self.send((exchange, routing_key), properties, body.into(), true, deadline)
+        self.send(
+            (exchange, routing_key),
+            properties,
+            body.into(),
+            true,
+            deadline,
+        )
     }
 
     fn send(
@@ -432,7 +450,13 @@ impl UnconfirmedPublisher {
     ) -> Result<(), Error> {
         let deadline = self.handle.deadline();
         self.handle
-            .publish((exchange, routing_key), properties, body.into(), false, deadline)
+            .publish(
+                (exchange, routing_key),
+                properties,
+                body.into(),
+                false,
+                deadline,
+            )
             .map(drop)
     }
 
@@ -448,7 +472,13 @@ impl UnconfirmedPublisher {
         body: impl Into<Payload<'a>>,
     ) -> Result<(), Error> {
         self.handle
-            .publish((exchange, routing_key), properties, body.into(), false, None)
+            .publish(
+                (exchange, routing_key),
+                properties,
+                body.into(),
+                false,
+                None,
+            )
             .map(drop)
     }
 

@@ -454,7 +454,7 @@ impl Operation {
 
 fn check_all(fault: &Option<EncodeError>, names: &[&str]) -> Result<(), Error> {
     if let Some(fault) = fault {
-        return Err(fault.clone().into());
+        return Err((*fault).into());
     }
     for name in names {
         ShortStr::new(name)?;

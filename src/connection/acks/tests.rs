@@ -265,12 +265,27 @@ fn tag_0_and_tags_to_come_are_unknown_and_a_tag_that_was_left_out_is_no_delivery
     let out = &mut Vec::new();
     acks.delivered(1, None, CHANNEL, out);
     acks.delivered(9, None, CHANNEL, out);
-    assert_eq!(acks.settle(0, Answer::Ack, CHANNEL, out), Settlement::Unknown);
-    assert_eq!(acks.settle(10, Answer::Ack, CHANNEL, out), Settlement::Unknown);
-    assert_eq!(acks.settle(u64::MAX, Answer::Ack, CHANNEL, out), Settlement::Unknown);
-    assert_eq!(acks.settle(5, Answer::Ack, CHANNEL, out), Settlement::Already);
+    assert_eq!(
+        acks.settle(0, Answer::Ack, CHANNEL, out),
+        Settlement::Unknown
+    );
+    assert_eq!(
+        acks.settle(10, Answer::Ack, CHANNEL, out),
+        Settlement::Unknown
+    );
+    assert_eq!(
+        acks.settle(u64::MAX, Answer::Ack, CHANNEL, out),
+        Settlement::Unknown
+    );
+    assert_eq!(
+        acks.settle(5, Answer::Ack, CHANNEL, out),
+        Settlement::Already
+    );
     assert_eq!(acks.settle(9, Answer::Ack, CHANNEL, out), Settlement::Done);
-    assert_eq!(acks.settle(9, Answer::Ack, CHANNEL, out), Settlement::Already);
+    assert_eq!(
+        acks.settle(9, Answer::Ack, CHANNEL, out),
+        Settlement::Already
+    );
 }
 
 #[test]

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use super::*;
 use crate::protocol::{
-    ContentHeader, Decoded, FieldTable, Frame, LongStr, Properties, Table, encode_frame_into,
+    ContentHeader, Decoded, FieldTable, Frame, LongStr, Properties, encode_frame_into,
 };
 
 pub const SECOND: Duration = Duration::from_secs(1);
@@ -28,7 +28,9 @@ pub fn method<'a>(channel: u16, method: impl Into<Method<'a>>) -> Vec<u8> {
 /// A frame of any kind.
 pub fn frame(kind: FrameKind, channel: u16, payload: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
-    encode_frame_into(&mut out, kind, channel, |out| out.extend_from_slice(payload));
+    encode_frame_into(&mut out, kind, channel, |out| {
+        out.extend_from_slice(payload)
+    });
     out
 }
 
@@ -36,7 +38,9 @@ pub fn header(channel: u16, body_size: u64) -> Vec<u8> {
     let mut out = Vec::new();
     let properties = Properties::persistent();
     let header = ContentHeader::new(body_size, properties.as_ref());
-    encode_frame_into(&mut out, FrameKind::Header, channel, |out| header.encode(out));
+    encode_frame_into(&mut out, FrameKind::Header, channel, |out| {
+        header.encode(out)
+    });
     out
 }
 
@@ -71,7 +75,12 @@ pub fn deliver(consumer_tag: &str, delivery_tag: u64) -> basic::Deliver<'_> {
 
 /// One delivery, its body in one frame.
 pub fn delivery(channel: u16, consumer_tag: &str, delivery_tag: u64, body: &[u8]) -> Vec<u8> {
-    content(channel, deliver(consumer_tag, delivery_tag), body, usize::MAX)
+    content(
+        channel,
+        deliver(consumer_tag, delivery_tag),
+        body,
+        usize::MAX,
+    )
 }
 
 pub fn ack(channel: u16, delivery_tag: u64, multiple: bool) -> Vec<u8> {
@@ -315,11 +324,8 @@ impl Client {
             .unwrap();
         self.expect(&[method(channel.number(), consume)]);
         let consumer_tag = short(&tag);
-        self.feed(&method(
-            channel.number(),
-            basic::ConsumeOk { consumer_tag },
-        ))
-        .unwrap();
+        self.feed(&method(channel.number(), basic::ConsumeOk { consumer_tag }))
+            .unwrap();
         assert_eq!(
             self.events(),
             [Event::Reply {
@@ -434,8 +440,4 @@ pub fn close_code(client: &mut Client) -> ReplyCode {
     };
     assert!(!close.reply_text.is_empty());
     ReplyCode::from_u16(close.reply_code).unwrap()
-}
-
-pub fn empty_table() -> Table<'static> {
-    Table::default()
 }

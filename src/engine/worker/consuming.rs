@@ -15,7 +15,8 @@ use crate::driver::Driver;
 use crate::engine::call::Answer;
 use crate::engine::command::{Command, Settle};
 use crate::engine::consumer::{
-    Callbacks, CancelReason, ConsumeRequest, Consumer, ConsumerOptions, ConsumerShared, ConsumerState, Handler,
+    Callbacks, CancelReason, ConsumeRequest, Consumer, ConsumerOptions, ConsumerShared,
+    ConsumerState, Handler,
 };
 use crate::engine::error::Error;
 use crate::engine::event::Event as EngineEvent;
@@ -412,7 +413,10 @@ impl<D: Driver> Worker<D> {
                 return;
             }
         }
-        if self.consumers.iter().any(|(_, s)| s.state == SlotState::Draining)
+        if self
+            .consumers
+            .iter()
+            .any(|(_, s)| s.state == SlotState::Draining)
             && let Some(consumer) = self.consumer_on(channel)
         {
             self.close_drained(consumer);

@@ -269,7 +269,8 @@ impl<D: Driver> Worker<D> {
             operation,
             cause: cause.clone(),
         };
-        let reason = consuming::reason_of(crate::connection::ChannelError::Connection(cause.clone()));
+        let reason =
+            consuming::reason_of(crate::connection::ChannelError::Connection(cause.clone()));
         for consumer in self.consumers_on_line(line) {
             self.consumer_ended(consumer, reason.clone());
             self.forget_consumer(consumer);

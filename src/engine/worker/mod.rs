@@ -279,20 +279,14 @@ impl<D: Driver> Worker<D> {
                 let result = reply.map_err(|e| Error::from_channel("basic.qos", e));
                 let _ = answer.send(result.map(drop));
             }
-            Some(Pending::PublisherSetup {
-                publisher,
-                is_last,
-            }) => self.publisher_progressed(publisher, is_last, reply, now),
+            Some(Pending::PublisherSetup { publisher, is_last }) => {
+                self.publisher_progressed(publisher, is_last, reply, now)
+            }
             Some(Pending::PublisherClosed { publisher }) => self.forget_publisher(publisher),
         }
     }
 
-    fn channel_closed(
-        &mut self,
-        line: usize,
-        channel: connection::ChannelId,
-        error: ChannelError,
-    ) {
+    fn channel_closed(&mut self, line: usize, channel: connection::ChannelId, error: ChannelError) {
         if self.lines[line].lose_lane(channel) {
             return;
         }

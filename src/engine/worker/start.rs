@@ -99,11 +99,7 @@ pub(in crate::engine) fn spawn(
     mailbox: &Arc<Mailbox>,
     gate: &Arc<StartGate>,
 ) -> io::Result<JoinHandle<()>> {
-    let (settings, mailbox, gate) = (
-        Arc::clone(settings),
-        Arc::clone(mailbox),
-        Arc::clone(gate),
-    );
+    let (settings, mailbox, gate) = (Arc::clone(settings), Arc::clone(mailbox), Arc::clone(gate));
     Builder::new()
         .name(thread_name(&settings, index))
         .spawn(move || {
