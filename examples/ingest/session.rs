@@ -121,7 +121,7 @@ fn open_input(plan: &PublishPlan) -> Result<Input, Failure> {
     })?;
     Ok(Input {
         reader: Box::new(file),
-        octets: metadata.is_file().then(|| metadata.len()),
+        octets: metadata.is_file().then_some(metadata.len()),
     })
 }
 

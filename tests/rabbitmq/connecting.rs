@@ -41,7 +41,10 @@ fn an_engine_connects_by_uri_and_is_shut_down() {
 #[test]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
 fn a_uri_may_set_the_numbers_of_the_connection() {
-    let uri = format!("{}?heartbeat=7&frame_max=8192&channel_max=9&connection_timeout=5000", uri());
+    let uri = format!(
+        "{}?heartbeat=7&frame_max=8192&channel_max=9&connection_timeout=5000",
+        uri()
+    );
     let engine = Scratch::on(Engine::connect(&uri).unwrap());
     let queue = engine.queue("uri");
     engine.fill(&queue, 3);
@@ -73,7 +76,10 @@ fn a_port_where_nobody_listens_is_named_in_the_error() {
     let Error::Connect(failures) = &error else {
         panic!("{error}");
     };
-    assert!(matches!(failures[0].cause, ConnectCause::Line(_)), "{error}");
+    assert!(
+        matches!(failures[0].cause, ConnectCause::Line(_)),
+        "{error}"
+    );
     assert!(error.to_string().contains(&port.to_string()), "{error}");
 }
 
@@ -85,8 +91,14 @@ fn a_host_without_an_address_is_named_in_the_error() {
     let Error::Connect(failures) = &error else {
         panic!("{error}");
     };
-    assert!(matches!(failures[0].cause, ConnectCause::Resolve(_)), "{error}");
-    assert!(error.to_string().contains("no-such-host.invalid"), "{error}");
+    assert!(
+        matches!(failures[0].cause, ConnectCause::Resolve(_)),
+        "{error}"
+    );
+    assert!(
+        error.to_string().contains("no-such-host.invalid"),
+        "{error}"
+    );
     assert!(start.elapsed() < WAIT);
 }
 
@@ -174,7 +186,9 @@ fn pinned_workers_stay_on_their_cores() {
     let engine = engine.start().wait(WAIT).unwrap();
     let mut seen = seen_by_consumers(engine, 2, cores);
     seen.sort();
-    let mut expected: Vec<_> = (0..2).map(|i| vec![available[i % available.len()]]).collect();
+    let mut expected: Vec<_> = (0..2)
+        .map(|i| vec![available[i % available.len()]])
+        .collect();
     expected.sort();
     assert_eq!(seen, expected);
 }
@@ -206,7 +220,13 @@ fn connection_name_and_client_properties_reach_the_broker() {
         "[P || [{{client_properties, P}}] <- rabbit_networking:connection_info_all([client_properties]), \
          lists:keyfind(<<\"connection_name\">>, 1, P) =:= {{<<\"connection_name\">>, longstr, <<\"{name}\">>}}]."
     ));
-    for expected in [name.as_str(), "team", "ingest", "amqp-uring", "consumer_cancel_notify"] {
+    for expected in [
+        name.as_str(),
+        "team",
+        "ingest",
+        "amqp-uring",
+        "consumer_cancel_notify",
+    ] {
         assert!(found.contains(expected), "{expected} is not in {found}");
     }
     engine.shutdown(WAIT).unwrap();
@@ -256,7 +276,9 @@ fn a_silent_broker_is_given_up_after_two_heartbeat_intervals() {
 #[ignore = "needs RabbitMQ: tests/run starts one"]
 fn without_heartbeats_silence_is_no_loss() {
     let proxy = Proxy::start();
-    let builder = Engine::builder().node(proxy.node()).heartbeat(Duration::ZERO);
+    let builder = Engine::builder()
+        .node(proxy.node())
+        .heartbeat(Duration::ZERO);
     let (engine, events) = listen(builder);
     proxy.hold();
     let idle = events.recv_timeout(Duration::from_millis(2500));

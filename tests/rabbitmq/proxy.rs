@@ -27,7 +27,8 @@ struct Shared {
 
 impl Proxy {
     pub fn start() -> Self {
-        let broker = (node().host(), node().port());
+        let node = node();
+        let broker = (node.host(), node.port());
         let shared = Arc::new(Shared {
             broker: broker.to_socket_addrs().unwrap().next().unwrap(),
             is_held: Mutex::new(false),

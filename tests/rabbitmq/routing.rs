@@ -12,7 +12,13 @@ fn publish(engine: &Scratch, exchange: &str, keys: &[&str]) {
             .publish(exchange, key, &Properties::default(), *key)
             .unwrap();
     }
-    assert!(publisher.wait_for_confirms(WAIT).unwrap().counts.all_acked());
+    assert!(
+        publisher
+            .wait_for_confirms(WAIT)
+            .unwrap()
+            .counts
+            .all_acked()
+    );
 }
 
 /// What is in a queue.
@@ -44,7 +50,10 @@ fn a_direct_exchange_routes_by_the_very_key() {
 fn a_fanout_exchange_routes_to_every_queue() {
     let engine = Scratch::new();
     let exchange = engine.exchange("fanout", Exchange::fanout);
-    let queues = [bound(&engine, &exchange, ""), bound(&engine, &exchange, "ignored")];
+    let queues = [
+        bound(&engine, &exchange, ""),
+        bound(&engine, &exchange, "ignored"),
+    ];
     publish(&engine, &exchange, &["a", "b"]);
     for queue in queues {
         assert_eq!(contents(&engine, &queue), ["a", "b"]);
@@ -58,9 +67,16 @@ fn a_topic_exchange_routes_by_patterns() {
     let exchange = engine.exchange("topic", Exchange::topic);
     let star = bound(&engine, &exchange, "stock.*.eu");
     let hash = bound(&engine, &exchange, "stock.#");
-    publish(&engine, &exchange, &["stock.oil.eu", "stock", "stock.oil.us", "bonds.oil.eu"]);
+    publish(
+        &engine,
+        &exchange,
+        &["stock.oil.eu", "stock", "stock.oil.us", "bonds.oil.eu"],
+    );
     assert_eq!(contents(&engine, &star), ["stock.oil.eu"]);
-    assert_eq!(contents(&engine, &hash), ["stock.oil.eu", "stock", "stock.oil.us"]);
+    assert_eq!(
+        contents(&engine, &hash),
+        ["stock.oil.eu", "stock", "stock.oil.us"]
+    );
 }
 
 #[test]
@@ -132,7 +148,12 @@ fn an_alternate_exchange_takes_what_is_not_routed() {
     });
     let mut publisher = engine.confirming();
     let mut receipt = publisher
-        .publish_mandatory(&exchange, "nowhere", &Properties::default(), "lost and found")
+        .publish_mandatory(
+            &exchange,
+            "nowhere",
+            &Properties::default(),
+            "lost and found",
+        )
         .unwrap();
     assert_eq!(receipt.wait(WAIT), Ok(Outcome::Acked));
     assert_eq!(contents(&engine, &queue), ["lost and found"]);

@@ -271,7 +271,9 @@ impl Reasons {
 
     /// The reasons, once there is one.
     pub fn wait(&self) -> Vec<CancelReason> {
-        wait_until("the end of the consumer", || !self.0.lock().unwrap().is_empty());
+        wait_until("the end of the consumer", || {
+            !self.0.lock().unwrap().is_empty()
+        });
         self.0.lock().unwrap().clone()
     }
 

@@ -15,17 +15,26 @@ fn a_queue_is_declared_filled_purged_and_deleted() {
     let engine = Scratch::new();
     let name = engine.queue_name("queue");
     let info = engine.declare(&Queue::durable(&name)).wait(WAIT).unwrap();
-    assert_eq!((info.name, info.message_count, info.consumer_count), (name.clone(), 0, 0));
+    assert_eq!(
+        (info.name, info.message_count, info.consumer_count),
+        (name.clone(), 0, 0)
+    );
     engine.fill(&name, 7);
     let info = engine.declare(&Queue::named(&name)).wait(WAIT).unwrap();
     assert_eq!(info.message_count, 7);
     assert_eq!(engine.purge(&name).wait(WAIT), Ok(7));
     assert_eq!(engine.purge(&name).wait(WAIT), Ok(0));
     engine.fill(&name, 2);
-    assert_eq!(engine.delete_queue(&name, DeleteIf::Always).wait(WAIT), Ok(2));
+    assert_eq!(
+        engine.delete_queue(&name, DeleteIf::Always).wait(WAIT),
+        Ok(2)
+    );
     let gone = engine.declare(&Queue::named(&name)).wait(WAIT);
     assert_eq!(code(gone), ReplyCode::NotFound);
-    assert_eq!(engine.delete_queue(&name, DeleteIf::Always).wait(WAIT), Ok(0));
+    assert_eq!(
+        engine.delete_queue(&name, DeleteIf::Always).wait(WAIT),
+        Ok(0)
+    );
 }
 
 #[test]
@@ -35,9 +44,15 @@ fn declaring_again_changes_nothing_and_otherwise_fails() {
     let name = engine.queue("again");
     engine.declare(&Queue::durable(&name)).wait(WAIT).unwrap();
     let other = Queue::durable(&name).auto_delete(true);
-    assert_eq!(code(engine.declare(&other).wait(WAIT)), ReplyCode::PreconditionFailed);
+    assert_eq!(
+        code(engine.declare(&other).wait(WAIT)),
+        ReplyCode::PreconditionFailed
+    );
     let exchange = engine.exchange("again", Exchange::direct);
-    engine.declare_exchange(&Exchange::named(&exchange)).wait(WAIT).unwrap();
+    engine
+        .declare_exchange(&Exchange::named(&exchange))
+        .wait(WAIT)
+        .unwrap();
     let other = engine.declare_exchange(&Exchange::fanout(&exchange));
     assert_eq!(code(other.wait(WAIT)), ReplyCode::PreconditionFailed);
 }
@@ -53,7 +68,9 @@ fn queues_in_use_or_not_empty_are_deleted_only_without_a_condition() {
         assert_eq!(code(refused), ReplyCode::PreconditionFailed);
     }
     engine.take(&name, 1);
-    let consumer = engine.consume(Queue::named(&name), |_| Disposition::Ack).unwrap();
+    let consumer = engine
+        .consume(Queue::named(&name), |_| Disposition::Ack)
+        .unwrap();
     for condition in [DeleteIf::Unused, DeleteIf::UnusedAndEmpty] {
         let refused = engine.delete_queue(&name, condition).wait(WAIT);
         assert_eq!(code(refused), ReplyCode::PreconditionFailed);
@@ -74,7 +91,10 @@ fn an_exchange_with_bindings_is_in_use() {
     let refused = engine.delete_exchange(&exchange, DeleteIf::Unused);
     assert_eq!(code(refused.wait(WAIT)), ReplyCode::PreconditionFailed);
     engine.unbind(&binding).wait(WAIT).unwrap();
-    engine.delete_exchange(&exchange, DeleteIf::Unused).wait(WAIT).unwrap();
+    engine
+        .delete_exchange(&exchange, DeleteIf::Unused)
+        .wait(WAIT)
+        .unwrap();
     let gone = engine.declare_exchange(&Exchange::named(&exchange));
     assert_eq!(code(gone.wait(WAIT)), ReplyCode::NotFound);
 }
@@ -103,8 +123,13 @@ fn an_exclusive_queue_is_locked_for_others_and_goes_with_its_engine() {
         others.declare(&Queue::named(&name)).wait(WAIT).map(drop),
         others.purge(&name).wait(WAIT).map(drop),
         others.get(&name).wait(WAIT).map(drop),
-        others.consume(Queue::named(&name), |_| Disposition::Ack).map(drop),
-        others.delete_queue(&name, DeleteIf::Always).wait(WAIT).map(drop),
+        others
+            .consume(Queue::named(&name), |_| Disposition::Ack)
+            .map(drop),
+        others
+            .delete_queue(&name, DeleteIf::Always)
+            .wait(WAIT)
+            .map(drop),
     ];
     for refused in refused {
         assert_eq!(code(refused), ReplyCode::ResourceLocked);
@@ -124,7 +149,10 @@ fn arguments_of_a_queue_reach_the_broker() {
     engine.fill(&name, 5);
     assert_eq!(engine.take_texts(&name, 3), ["2", "3", "4"]);
     let bad = Queue::durable(&name).argument("x-max-length", "three");
-    assert_eq!(code(engine.declare(&bad).wait(WAIT)), ReplyCode::PreconditionFailed);
+    assert_eq!(
+        code(engine.declare(&bad).wait(WAIT)),
+        ReplyCode::PreconditionFailed
+    );
 }
 
 #[test]
@@ -184,7 +212,11 @@ fn an_error_is_the_answer_to_its_operation_and_to_no_other() {
     let good = engine.queue("good");
     let calls: Vec<_> = (0..40)
         .map(|number| {
-            let name = if number % 3 == 0 { "no-such-queue" } else { &good };
+            let name = if number % 3 == 0 {
+                "no-such-queue"
+            } else {
+                &good
+            };
             engine.declare(&Queue::named(name))
         })
         .collect();

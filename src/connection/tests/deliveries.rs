@@ -35,6 +35,22 @@ fn a_delivery_in_one_piece_is_borrowed_and_one_in_many_is_gathered() {
 }
 
 #[test]
+fn a_delivery_carries_every_field_in_one_piece_or_in_many() {
+    let mut client = Client::open();
+    let channel = client.channel();
+    client.consumer(channel, 5, false);
+    for (tag, piece, redelivered) in [(1, 9, true), (2, 2, false)] {
+        let deliver = basic::Deliver {
+            redelivered,
+            ..deliver("ctag-5", tag)
+        };
+        client.feed(&content(1, deliver, b"body", piece)).unwrap();
+        let expected = format!("ctag-5 {redelivered} ex key Properties {{ delivery_mode: 2 }}");
+        assert_eq!(client.sink.last_fields.take(), Some(expected));
+    }
+}
+
+#[test]
 fn a_body_of_more_than_a_frame_and_an_empty_one_arrive_whole() {
     let mut client = Client::open();
     let channel = client.channel();

@@ -1,0 +1,578 @@
+//! The example `ingest` as its user sees it: a process that is started, interrupted, killed and started again.
+
+use std::collections::HashSet;
+use std::io::Write;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::OnceLock;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use amqp_uring::{DeleteIf, Engine, Properties, PublisherOptions, Queue};
+use tempfile::TempDir;
+
+// Parts of the example that are tested beside their code, which cargo does not do for examples.
+#[allow(dead_code, reason = "the example uses all of it")]
+#[path = "../examples/ingest/database.rs"]
+mod database;
+#[allow(dead_code, reason = "the example uses all of it")]
+#[path = "../examples/ingest/identity.rs"]
+mod identity;
+#[allow(dead_code, reason = "the example uses all of it")]
+#[path = "../examples/ingest/lines.rs"]
+mod lines;
+
+const LINES: usize = 50_000;
+const TIMEOUT: Duration = Duration::from_secs(120);
+
+// --- the program ------------------------------------------------------------------------------------------------------
+
+/// The example's program, up to date: `cargo test --test ingest` alone does not build it.
+fn program() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        // TARGET/PROFILE/deps/ingest-HASH
+        let this = std::env::current_exe().unwrap();
+        let profile = this.ancestors().nth(2).unwrap();
+        let name = match profile.file_name().unwrap().to_str().unwrap() {
+            "debug" => "dev",
+            other => other,
+        };
+        let built = Command::new(env!("CARGO"))
+            .args([
+                "build",
+                "--quiet",
+                "--example",
+                "ingest",
+                "--profile",
+                name,
+                "--target-dir",
+            ])
+            .arg(profile.parent().unwrap())
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .status();
+        assert!(
+            built.unwrap().success(),
+            "cargo could not build the example"
+        );
+        profile.join("examples/ingest")
+    })
+}
+
+fn uri() -> String {
+    std::env::var("AMQP_URING_TEST_URI")
+        .expect("AMQP_URING_TEST_URI names a broker; tests/run sets it")
+}
+
+/// A small generator of numbers that are the same on every run (SplitMix64).
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % end
+    }
+
+    /// Any octets but newlines, often none at all.
+    fn line(&mut self) -> Vec<u8> {
+        let octets = self.below(160).saturating_sub(20);
+        (0..octets)
+            .map(|_| self.below(256) as u8)
+            .map(|octet| if octet == b'\n' { b' ' } else { octet })
+            .collect()
+    }
+}
+
+/// An input with random lines, a queue and a database of one test.
+struct Case {
+    folder: TempDir,
+    queue: String,
+    lines: Vec<Vec<u8>>,
+}
+
+impl Case {
+    fn new(name: &str, lines: usize) -> Self {
+        let mut numbers = Numbers(lines as u64);
+        let lines: Vec<_> = (0..lines).map(|_| numbers.line()).collect();
+        let case = Case {
+            folder: tempfile::tempdir().unwrap(),
+            queue: format!("ingest-test-{name}-{}", std::process::id()),
+            lines,
+        };
+        std::fs::write(case.input(), case.octets(case.lines.len())).unwrap();
+        case
+    }
+
+    /// The first lines as a file has them; the last one has no newline unless it is empty, when it would be none.
+    fn octets(&self, lines: usize) -> Vec<u8> {
+        let mut octets = self.lines[..lines].join(&b'\n');
+        if self.lines[..lines].last().is_some_and(Vec::is_empty) {
+            octets.push(b'\n');
+        }
+        octets
+    }
+
+    fn input(&self) -> PathBuf {
+        self.folder.path().join("input.log")
+    }
+
+    fn database(&self) -> PathBuf {
+        self.folder.path().join("out.sqlite")
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(program());
+        command.args(["--uri", &uri(), "--queue", &self.queue]);
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    fn publish_only(&self) -> Command {
+        let mut command = self.command();
+        command
+            .arg("--publish-only")
+            .arg("--input")
+            .arg(self.input());
+        command
+    }
+
+    fn consume_only(&self, idle: &str) -> Command {
+        let mut command = self.command();
+        command
+            .args(["--consume-only", "--idle", idle, "--database"])
+            .arg(self.database());
+        command
+    }
+
+    fn both(&self) -> Command {
+        let mut command = self.command();
+        command
+            .arg("--input")
+            .arg(self.input())
+            .arg("--database")
+            .arg(self.database());
+        command
+    }
+
+    /// The rows in the order of their ids.
+    fn rows(&self) -> Vec<(String, Vec<u8>)> {
+        let database = rusqlite::Connection::open(self.database()).unwrap();
+        let mut query = database
+            .prepare("SELECT message_id, body FROM messages ORDER BY message_id")
+            .unwrap();
+        let rows = query
+            .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))
+            .unwrap();
+        rows.map(Result::unwrap).collect()
+    }
+
+    fn row_count(&self) -> usize {
+        let database = rusqlite::Connection::open(self.database()).unwrap();
+        let count = database.query_row("SELECT count(*) FROM messages", [], |row| {
+            row.get::<_, i64>(0)
+        });
+        count.map_or(0, |count| count as usize)
+    }
+
+    /// The database has each line once, in its place.
+    fn assert_complete(&self) {
+        let bodies: Vec<_> = self.rows().into_iter().map(|(_, body)| body).collect();
+        assert_eq!(bodies.len(), self.lines.len());
+        let different = bodies
+            .iter()
+            .zip(&self.lines)
+            .position(|(body, line)| body != line);
+        assert_eq!(different, None, "the first row that is not its line");
+    }
+
+    fn queued(&self, engine: &Engine) -> u32 {
+        engine
+            .declare(&Queue::named(&self.queue))
+            .wait(TIMEOUT)
+            .unwrap()
+            .message_count
+    }
+}
+
+impl Drop for Case {
+    fn drop(&mut self) {
+        if let Ok(engine) =
+            std::env::var("AMQP_URING_TEST_URI").map(|uri| Engine::connect(&uri).unwrap())
+        {
+            let _ = engine
+                .delete_queue(&self.queue, DeleteIf::Always)
+                .wait(TIMEOUT);
+        }
+    }
+}
+
+fn text(octets: &[u8]) -> String {
+    String::from_utf8_lossy(octets).into_owned()
+}
+
+/// Runs to the end, which must come with this exit status.
+fn run(mut command: Command, status: i32) -> Output {
+    finish(command.spawn().unwrap(), status)
+}
+
+fn finish(child: Child, status: i32) -> Output {
+    let output = child.wait_with_output().unwrap();
+    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(
+        output.status.code(),
+        Some(status),
+        "standard output: {stdout}\nstandard error: {stderr}"
+    );
+    output
+}
+
+/// Starts the command and kills it (SIGKILL) after a random time, again and again. Ends early if it should finish.
+fn kill_again_and_again(command: impl Fn() -> Command, numbers: &mut Numbers, times: u32) {
+    for _ in 0..times {
+        let mut child = command().spawn().unwrap();
+        sleep(Duration::from_millis(20 + numbers.below(700)));
+        child.kill().unwrap();
+        let status = child.wait().unwrap();
+        assert!(
+            status.code().is_none_or(|code| code == 0),
+            "it was neither killed nor done: {status}"
+        );
+    }
+}
+
+// --- with a broker ----------------------------------------------------------------------------------------------------
+
+#[test]
+#[ignore = "needs RabbitMQ: tests/run starts one"]
+fn every_line_is_stored_once_and_a_second_run_has_nothing_to_do() {
+    let case = Case::new("both", LINES);
+    let first = run(case.both(), 0);
+    assert!(
+        text(&first.stdout).contains("50000 published, 50000 confirmed"),
+        "{}",
+        text(&first.stdout)
+    );
+    assert!(
+        text(&first.stdout).contains("50000 messages stored"),
+        "{}",
+        text(&first.stdout)
+    );
+    case.assert_complete();
+    let ids: HashSet<_> = case.rows().into_iter().map(|(id, _)| id).collect();
+    assert_eq!(ids.len(), LINES);
+    assert!(ids.contains("input.log:000000000001") && ids.contains("input.log:000000050000"));
+
+    let second = run(case.both(), 0);
+    assert!(
+        text(&second.stdout).contains(" 0 published, 0 confirmed, 50000 skipped"),
+        "{}",
+        text(&second.stdout)
+    );
+    case.assert_complete();
+    let engine = Engine::connect(&uri()).unwrap();
+    assert_eq!(case.queued(&engine), 0);
+}
+
+#[test]
+#[ignore = "needs RabbitMQ: tests/run starts one"]
+fn killed_at_any_moment_and_started_again_it_loses_no_line_and_stores_none_twice() {
+    let case = Case::new("killed", LINES);
+    let mut numbers = Numbers(1);
+    kill_again_and_again(|| case.both(), &mut numbers, 10);
+    run(case.both(), 0);
+    case.assert_complete();
+    let engine = Engine::connect(&uri()).unwrap();
+    assert_eq!(case.queued(&engine), 0);
+}
+
+#[test]
+#[ignore = "needs RabbitMQ: tests/run starts one"]
+fn the_two_halves_can_run_apart_and_be_killed_too() {
+    let case = Case::new("halves", LINES);
+    let mut numbers = Numbers(2);
+    kill_again_and_again(|| case.publish_only(), &mut numbers, 3);
+    run(case.publish_only(), 0);
+    kill_again_and_again(|| case.consume_only("60"), &mut numbers, 6);
+    let last = run(case.consume_only("1"), 0);
+    assert!(
+        text(&last.stdout).contains("duplicates ignored"),
+        "{}",
+        text(&last.stdout)
+    );
+    case.assert_complete();
+}
+
+#[test]
+#[ignore = "needs RabbitMQ: tests/run starts one"]
+fn both_halves_at_once_from_standard_input_to_an_idle_end() {
+    let case = Case::new("stdin", 5_000);
+    let consumer = case.consume_only("3").spawn().unwrap();
+    let mut command = case.command();
+    command
+        .args(["--publish-only", "--input", "-", "--source", "a name"])
+        .stdin(Stdio::piped());
+    let mut publisher = command.spawn().unwrap();
+    publisher
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(&case.octets(5_000))
+        .unwrap();
+    finish(publisher, 0);
+    finish(consumer, 0);
+    case.assert_complete();
+    assert_eq!(case.rows()[0].0, "a name:000000000001");
+}
+
+#[test]
+#[ignore = "needs RabbitMQ: tests/run starts one"]
+fn ctrl_c_stores_what_has_arrived_and_ends_with_130_and_the_next_run_goes_on() {
+    let case = Case::new("interrupted", 20_000);
+    let from_stdin = || {
+        let mut command = case.command();
+        command
+            .args(["--input", "-", "--database"])
+            .arg(case.database())
+            .stdin(Stdio::piped());
+        command.spawn().unwrap()
+    };
+    let mut child = from_stdin();
+    // Standard input stays open: only Ctrl-C can end it.
+    let mut input = child.stdin.take().unwrap();
+    let half = case.lines[..10_000].join(&b'\n');
+    input.write_all(&half).unwrap();
+    input.write_all(b"\n").unwrap();
+    input.flush().unwrap();
+    let deadline = Instant::now() + TIMEOUT;
+    while case.row_count() == 0 {
+        assert!(Instant::now() < deadline, "nothing was stored");
+        sleep(Duration::from_millis(20));
+    }
+    let interrupted = Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status()
+        .unwrap();
+    assert!(interrupted.success());
+    let output = finish(child, 130);
+    drop(input);
+    assert!(
+        text(&output.stdout).contains("interrupted; run the same command again"),
+        "{}",
+        text(&output.stdout)
+    );
+    assert!(case.row_count() <= 10_000);
+
+    let mut child = from_stdin();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(&case.octets(20_000))
+        .unwrap();
+    finish(child, 0);
+    case.assert_complete();
+}
+
+#[test]
+#[ignore = "needs RabbitMQ: tests/run starts one"]
+fn another_input_of_the_same_name_is_an_error_and_stores_nothing() {
+    let case = Case::new("other", 1_000);
+    run(case.both(), 0);
+    let other = [&case.octets(500)[..], b"\nanother line\n"].concat();
+    std::fs::write(case.input(), other).unwrap();
+    let output = run(case.both(), 1);
+    assert!(
+        text(&output.stderr).contains("line 501 is not what the database has"),
+        "{}",
+        text(&output.stderr)
+    );
+    assert!(
+        text(&output.stderr).contains("--source"),
+        "{}",
+        text(&output.stderr)
+    );
+    case.assert_complete();
+
+    // Apart, the halves cannot know before the lines are in the queue; there they stay.
+    run(case.publish_only(), 0);
+    let output = run(case.consume_only("1"), 1);
+    assert!(
+        text(&output.stderr).contains("another body for the message"),
+        "{}",
+        text(&output.stderr)
+    );
+    case.assert_complete();
+    let engine = Engine::connect(&uri()).unwrap();
+    assert_eq!(case.queued(&engine), 501);
+}
+
+#[test]
+#[ignore = "needs RabbitMQ: tests/run starts one"]
+fn a_message_that_has_no_id_is_an_error_and_stays_in_the_queue() {
+    let case = Case::new("foreign", 0);
+    let engine = Engine::connect(&uri()).unwrap();
+    engine
+        .declare(&Queue::durable(&case.queue))
+        .wait(TIMEOUT)
+        .unwrap();
+    let mut publisher = engine.publisher(PublisherOptions::default()).unwrap();
+    publisher
+        .publish("", &case.queue, &Properties::persistent(), "anonymous")
+        .unwrap();
+    assert!(
+        publisher
+            .wait_for_confirms(TIMEOUT)
+            .unwrap()
+            .counts
+            .all_acked()
+    );
+    let output = run(case.consume_only("1"), 1);
+    assert!(
+        text(&output.stderr).contains("without a message_id"),
+        "{}",
+        text(&output.stderr)
+    );
+    assert_eq!((case.row_count(), case.queued(&engine)), (0, 1));
+}
+
+#[test]
+#[ignore = "needs RabbitMQ: tests/run starts one"]
+fn a_database_that_another_program_has_locked_is_an_error_and_costs_no_message() {
+    let case = Case::new("locked", 1_000);
+    run(case.publish_only(), 0);
+    let lock = rusqlite::Connection::open(case.database()).unwrap();
+    lock.execute_batch("PRAGMA journal_mode = WAL; BEGIN IMMEDIATE")
+        .unwrap();
+    let output = run(case.consume_only("60"), 1);
+    assert!(
+        text(&output.stderr).contains("locked"),
+        "{}",
+        text(&output.stderr)
+    );
+    drop(lock);
+    run(case.consume_only("1"), 0);
+    case.assert_complete();
+}
+
+#[test]
+#[ignore = "needs RabbitMQ: tests/run starts one"]
+fn a_line_over_the_limit_is_an_error_after_the_lines_before_it_are_stored() {
+    let mut case = Case::new("long", 0);
+    std::fs::write(case.input(), b"one\ntwo\nmore than ten octets\nthree\n").unwrap();
+    case.lines = vec![b"one".to_vec(), b"two".to_vec()];
+    let mut command = case.both();
+    command.args(["--line-max", "10"]);
+    let output = run(command, 1);
+    assert!(
+        text(&output.stderr).contains("line 3 is longer than 10 octets"),
+        "{}",
+        text(&output.stderr)
+    );
+    run(case.consume_only("1"), 0);
+    case.assert_complete();
+}
+
+#[test]
+#[ignore = "needs RabbitMQ: tests/run starts one"]
+fn an_empty_input_is_done_at_once() {
+    let case = Case::new("empty", 0);
+    run(case.both(), 0);
+    assert_eq!(case.row_count(), 0);
+}
+
+#[test]
+#[ignore = "needs RabbitMQ: tests/run starts one"]
+fn a_wrong_password_is_said_without_the_password_and_without_advice_on_starting_a_broker() {
+    let mut command = ingest(&["--publish-only", "--input", "-", "--uri"]);
+    command.arg(uri().replace("guest:guest", "guest:s3cret"));
+    let stderr = text(&run(command, 1).stderr);
+    assert!(stderr.contains("ACCESS_REFUSED"), "{stderr}");
+    assert!(
+        !stderr.contains("s3cret") && !stderr.contains("apt-get"),
+        "{stderr}"
+    );
+}
+
+// --- without a broker -------------------------------------------------------------------------------------------------
+
+fn ingest(arguments: &[&str]) -> Command {
+    let mut command = Command::new(program());
+    command.args(arguments).env_remove("AMQP_URL");
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+#[test]
+fn without_a_broker_it_says_how_to_start_one() {
+    let port = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let mut command = ingest(&["--publish-only", "--input", "-"]);
+    command.env("AMQP_URL", format!("amqp://guest:s3cret@127.0.0.1:{port}"));
+    let output = run(command, 1);
+    let stderr = text(&output.stderr);
+    assert!(stderr.contains(&format!("127.0.0.1:{port}")), "{stderr}");
+    assert!(
+        stderr.contains("apt-get install rabbitmq-server"),
+        "{stderr}"
+    );
+    assert!(stderr.contains("docker run"), "{stderr}");
+    assert!(!stderr.contains("s3cret"), "{stderr}");
+}
+
+#[test]
+fn wrong_usage_ends_with_2() {
+    let cases: [&[&str]; 9] = [
+        &[],
+        &["--input", "x"],
+        &["--database", "x"],
+        &["--consume-only"],
+        &["--publish-only"],
+        &[
+            "--publish-only",
+            "--consume-only",
+            "--input",
+            "x",
+            "--database",
+            "y",
+        ],
+        &["--input", "x", "--database", "y", "--idle", "5"],
+        &["--consume-only", "--database", "y", "--idle", "NaN"],
+        &["--publish-only", "--input", "-", "--source", ""],
+    ];
+    for arguments in cases {
+        let output = run(ingest(arguments), 2);
+        assert!(!output.stderr.is_empty(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn what_cannot_be_opened_is_said_before_a_broker_is_asked() {
+    let output = run(ingest(&["--input", "no/such/file", "--database", "y"]), 1);
+    assert!(
+        text(&output.stderr).contains("cannot open no/such/file"),
+        "{}",
+        text(&output.stderr)
+    );
+    let output = run(
+        ingest(&["--input", "-", "--database", "no/such/folder/y"]),
+        1,
+    );
+    assert!(
+        text(&output.stderr).contains("database no/such/folder/y"),
+        "{}",
+        text(&output.stderr)
+    );
+}

@@ -1,0 +1,227 @@
+//! How consumers end: `on_start` and `on_cancel`, once and with the reason.
+
+use std::sync::mpsc::channel;
+
+use amqp_uring::{
+    CancelReason, Consumer, ConsumerState, DeleteIf, Disposition, Engine, Queue, ReplyCode,
+};
+
+use super::support::{Reasons, Scratch, WAIT, connect, evaluate, receive, wait_until};
+
+fn watched(engine: &Engine, queue: &str) -> (Consumer, Reasons) {
+    let reasons = Reasons::new();
+    let consumer = engine
+        .consumer(Queue::named(queue))
+        .on_cancel(reasons.note())
+        .start(|_| Disposition::Ack)
+        .wait(WAIT)
+        .unwrap();
+    (consumer, reasons)
+}
+
+#[test]
+#[ignore = "needs RabbitMQ: tests/run starts one"]
+fn on_start_comes_before_the_first_delivery_and_on_cancel_after_the_last() {
+    let engine = Scratch::new();
+    let queue = engine.queue("callbacks");
+    engine.fill(&queue, 3);
+    let (sender, receiver) = channel();
+    let say = |what: &'static str| {
+        let sender = sender.clone();
+        move || drop(sender.send(what))
+    };
+    let (started, delivered, cancelled) = (say("started"), say("delivered"), say("cancelled"));
+    let consumer = engine
+        .consumer(Queue::named(&queue))
+        .on_start(started)
+        .on_cancel(move |_| cancelled())
+        .start(move |_| {
+            delivered();
+            Disposition::Ack
+        })
+        .wait(WAIT)
+        .unwrap();
+    assert_eq!(
+        receive(&receiver, 4),
+        ["started", "delivered", "delivered", "delivered"]
+    );
+    consumer.cancel().wait(WAIT).unwrap();
+    engine.fill(&queue, 1);
+    assert_eq!(receive(&receiver, 1), ["cancelled"]);
+    assert!(receiver.try_recv().is_err());
+}
+
+#[test]
+#[ignore = "needs RabbitMQ: tests/run starts one"]
+fn a_cancel_that_was_asked_for_says_so() {
+    let engine = Scratch::new();
+    let queue = engine.queue("requested");
+    let (consumer, reasons) = watched(&engine, &queue);
+    assert_eq!(consumer.state(), ConsumerState::Consuming);
+    assert_eq!(consumer.cancel_reason(), None);
+    consumer.cancel().wait(WAIT).unwrap();
+    assert_eq!(consumer.state(), ConsumerState::Cancelled);
+    assert_eq!(consumer.cancel_reason(), Some(CancelReason::Requested));
+    assert_eq!(reasons.wait(), [CancelReason::Requested]);
+    let info = engine.declare(&Queue::named(&queue)).wait(WAIT).unwrap();
+    assert_eq!(info.consumer_count, 0);
+}
+
+#[test]
+#[ignore = "needs RabbitMQ: tests/run starts one"]
+fn deleting_its_queue_cancels_a_consumer() {
+    let engine = Scratch::new();
+    let queue = engine.queue("deleted");
+    let (consumer, reasons) = watched(&engine, &queue);
+    engine
+        .delete_queue(&queue, DeleteIf::Always)
+        .wait(WAIT)
+        .unwrap();
+    assert_eq!(reasons.wait(), [CancelReason::ByBroker]);
+    assert_eq!(consumer.state(), ConsumerState::Cancelled);
+    assert_eq!(consumer.cancel_reason(), Some(CancelReason::ByBroker));
+    consumer.cancel().wait(WAIT).unwrap();
+    assert_eq!(reasons.now().len(), 1);
+}
+
+#[test]
+#[ignore = "needs RabbitMQ: tests/run starts one"]
+fn a_queue_deleted_under_full_load_cancels_its_consumer() {
+    let engine = Scratch::new();
+    let queue = engine.queue("deleted-busy");
+    engine.fill(&queue, 5000);
+    let reasons = Reasons::new();
+    let (sender, receiver) = channel();
+    engine
+        .consumer(Queue::named(&queue))
+        .prefetch(100)
+        .on_cancel(reasons.note())
+        .start(move |_| {
+            let _ = sender.send(());
+            Disposition::Ack
+        })
+        .wait(WAIT)
+        .unwrap();
+    receive(&receiver, 10);
+    engine
+        .delete_queue(&queue, DeleteIf::Always)
+        .wait(WAIT)
+        .unwrap();
+    assert_eq!(reasons.wait(), [CancelReason::ByBroker]);
+    // The engine is fine.
+    engine.declare(&Queue::durable(&queue)).wait(WAIT).unwrap();
+    engine.fill(&queue, 1);
+    assert_eq!(engine.take_texts(&queue, 1), ["0"]);
+}
+
+#[test]
+#[ignore = "needs RabbitMQ: tests/run starts one"]
+fn a_shutdown_tells_consumers() {
+    let scratch = Scratch::new();
+    let queue = scratch.queue("shutdown");
+    let engine = connect();
+    let (consumer, reasons) = watched(&engine, &queue);
+    engine.shutdown(WAIT).unwrap();
+    assert_eq!(reasons.now(), [CancelReason::Shutdown]);
+    assert_eq!(consumer.state(), ConsumerState::Cancelled);
+    assert_eq!(
+        consumer.cancel().wait(WAIT),
+        Err(amqp_uring::Error::Stopped)
+    );
+}
+
+#[test]
+#[ignore = "needs RabbitMQ: tests/run starts one"]
+fn a_channel_closed_by_the_broker_ends_its_consumer_with_the_brokers_words() {
+    let engine = Scratch::new();
+    // RabbitMQ closes the channel of a consumer that keeps a delivery too long, if the queue's policy or the node says so; here the
+    // channel's own process is told to fail.
+    let queue = engine.queue("channel-closed");
+    let (consumer, reasons) = watched(&engine, &queue);
+    let other = engine.queue("other");
+    let (bystander, untouched) = watched(&engine, &other);
+    let tag = consumer.tag();
+    let asked = evaluate(&format!(
+        "[exit(element(2, C), {{amqp_error, precondition_failed, \"test says no\", none}}) || \
+         Q <- rabbit_amqqueue:list(), amqqueue:get_name(Q) =:= rabbit_misc:r(<<\"/\">>, queue, <<\"{queue}\">>), \
+         C <- rabbit_amqqueue:consumers(Q) =:= [] orelse [{{x, element(1, hd(rabbit_amqqueue:consumers(Q)))}}], \
+         is_tuple(C)]."
+    ));
+    assert!(asked.contains("true"), "{asked}");
+    let reason = reasons.wait().remove(0);
+    let CancelReason::ChannelClosed(closed) = &reason else {
+        panic!("{reason:?} of {tag}");
+    };
+    assert_eq!(closed.reply_code(), Some(ReplyCode::PreconditionFailed));
+    assert_eq!(bystander.state(), ConsumerState::Consuming);
+    assert!(untouched.now().is_empty());
+}
+
+#[test]
+#[ignore = "needs RabbitMQ: tests/run starts one"]
+fn a_consumer_that_could_not_start_has_no_callbacks() {
+    let engine = Scratch::new();
+    let (sender, receiver) = channel();
+    let reasons = Reasons::new();
+    let refused = engine
+        .consumer(Queue::named("no-such-queue"))
+        .on_start(move || drop(sender.send(())))
+        .on_cancel(reasons.note())
+        .start(|_| Disposition::Ack)
+        .wait(WAIT)
+        .unwrap_err();
+    assert_eq!(refused.code(), Some(ReplyCode::NotFound));
+    // What its callbacks hold is let go.
+    assert!(receiver.recv_timeout(WAIT).is_err());
+    assert!(reasons.now().is_empty());
+}
+
+#[test]
+#[ignore = "needs RabbitMQ: tests/run starts one"]
+fn a_cancelled_consumers_handler_is_dropped() {
+    struct Tells(std::sync::mpsc::Sender<()>);
+    impl Drop for Tells {
+        fn drop(&mut self) {
+            let _ = self.0.send(());
+        }
+    }
+    let engine = Scratch::new();
+    let queue = engine.queue("dropped-handler");
+    let (sender, receiver) = channel();
+    let tells = Tells(sender);
+    let consumer = engine
+        .consume(Queue::named(&queue), move |_| {
+            let _ = &tells;
+            Disposition::Ack
+        })
+        .unwrap();
+    consumer.cancel().wait(WAIT).unwrap();
+    receive(&receiver, 1);
+}
+
+#[test]
+#[ignore = "needs RabbitMQ: tests/run starts one"]
+fn what_was_on_the_way_when_a_consumer_is_cancelled_goes_back() {
+    const MESSAGES: u32 = 3000;
+    let scratch = Scratch::new();
+    let queue = scratch.queue("on-the-way");
+    scratch.fill(&queue, MESSAGES);
+    let engine = connect();
+    let (sender, receiver) = channel();
+    let consumer = engine
+        .consumer(Queue::named(&queue))
+        .prefetch(0)
+        .start(move |_| {
+            let _ = sender.send(());
+            Disposition::Ack
+        })
+        .wait(WAIT)
+        .unwrap();
+    receive(&receiver, 1);
+    consumer.cancel().wait(WAIT).unwrap();
+    engine.shutdown(WAIT).unwrap();
+    let handled = 1 + u32::try_from(receiver.try_iter().count()).unwrap();
+    wait_until("the rest in its queue", || {
+        scratch.depth(&queue) == MESSAGES - handled
+    });
+}
