@@ -118,7 +118,7 @@ fn receive(criterion: &mut Criterion) {
             |client| {
                 let mut sink = AckAll { octets: 0 };
                 client.receive(now, black_box(&octets), &mut sink).unwrap();
-                client.flush_acks();
+                client.flush_acks(now);
                 assert_eq!(sink.octets, DELIVERIES * BODY_OCTETS);
             },
             BatchSize::SmallInput,

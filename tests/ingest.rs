@@ -300,12 +300,7 @@ fn the_two_halves_can_run_apart_and_be_killed_too() {
     kill_again_and_again(|| case.publish_only(), &mut numbers, 3);
     run(case.publish_only(), 0);
     kill_again_and_again(|| case.consume_only("60"), &mut numbers, 6);
-    let last = run(case.consume_only("1"), 0);
-    assert!(
-        text(&last.stdout).contains("duplicates ignored"),
-        "{}",
-        text(&last.stdout)
-    );
+    run(case.consume_only("1"), 0);
     case.assert_complete();
 }
 

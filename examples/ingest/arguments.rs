@@ -54,7 +54,7 @@ struct Arguments {
     consume_only: bool,
 
     /// Seconds without a message after which --consume-only ends [default: 5]
-    #[arg(long, value_name = "SECONDS", requires = "consume_only", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", conflicts_with_all = ["input", "publish_only"], value_parser = seconds)]
     idle: Option<Duration>,
 
     /// Rows of a transaction. Twice as many messages, each at most a line long, are held in memory

@@ -117,9 +117,14 @@ impl Acks {
         self.open
     }
 
-    /// Whether acks wait to be sent that can be sent.
+    /// Whether acks wait to be sent.
     pub fn has_unsent(&self) -> bool {
-        self.unsent_prefix > 0 || self.is_due()
+        self.unsent_prefix > 0 || self.has_behind()
+    }
+
+    /// Whether acks are held back behind an unfinished delivery.
+    pub fn has_behind(&self) -> bool {
+        self.unsent_behind > 0
     }
 
     /// Whether so much is finished that the broker may run out of window.
@@ -228,7 +233,8 @@ impl Acks {
         self.flush_behind(channel, out);
     }
 
-    fn flush_behind(&mut self, channel: u16, out: &mut Vec<u8>) {
+    /// Writes the acks behind an unfinished delivery, one by one.
+    pub fn flush_behind(&mut self, channel: u16, out: &mut Vec<u8>) {
         if self.unsent_behind == 0 {
             return;
         }

@@ -90,6 +90,8 @@ pub(super) struct Channel {
     prefetch_global: u16,
     /// Whether it stands in the list of channels with acks to send.
     pub is_dirty: bool,
+    /// Whether it stands in the list of channels with acks that are held back.
+    pub is_held: bool,
     /// False between a `channel.flow(false)` and the next `channel.flow(true)` of the broker.
     pub flow_active: bool,
 }
@@ -107,6 +109,7 @@ impl Channel {
             prefetch: 0,
             prefetch_global: 0,
             is_dirty: false,
+            is_held: false,
             flow_active: true,
         }
     }

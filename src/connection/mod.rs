@@ -190,7 +190,12 @@ pub struct Connection {
     events: VecDeque<Event>,
     /// Channels with acks to send.
     dirty: Vec<u16>,
+    /// Channels with acks behind an unfinished delivery, and when those leave at the latest.
+    held: VecDeque<(Instant, u16)>,
 }
+
+/// How long an ack waits for unfinished deliveries before it, so that all of them can leave as one.
+pub const ACK_DELAY_MAX: Duration = Duration::from_millis(200);
 
 impl Connection {
     /// A connection whose line has just been made: the protocol header is in the output.
@@ -212,6 +217,7 @@ impl Connection {
             out: PROTOCOL_HEADER.to_vec(),
             events: VecDeque::new(),
             dirty: Vec::new(),
+            held: VecDeque::new(),
         }
     }
 
@@ -261,7 +267,8 @@ impl Connection {
 
     /// When [`Connection::tick`] is to be called, unless something is sent or received before.
     pub fn deadline(&self) -> Option<Instant> {
-        self.heartbeat.deadline()
+        let held = self.held.front().map(|(due, _)| *due);
+        self.heartbeat.deadline().into_iter().chain(held).min()
     }
 
     /// Does what the time asks for: a heartbeat, or giving up a peer that shows no life. What ended the connection is in the events. What can
@@ -415,14 +422,27 @@ impl Connection {
             .map_or(0, |channel| channel.acks.open())
     }
 
-    /// Writes the acks that are due: to be called once a turn, before the output is sent.
-    pub fn flush_acks(&mut self) {
+    /// Writes the acks that are due: to be called once a turn, before the output is sent. Those behind an unfinished delivery leave after
+    /// [`ACK_DELAY_MAX`].
+    pub fn flush_acks(&mut self, now: Instant) {
         for number in self.dirty.drain(..) {
             if let Some(channel) = self.channels.by_number(number)
                 && std::mem::take(&mut channel.is_dirty)
                 && channel.state == State::Open
             {
                 channel.acks.flush(number, &mut self.out);
+                if channel.acks.has_behind() && !channel.is_held {
+                    channel.is_held = true;
+                    self.held.push_back((now + ACK_DELAY_MAX, number));
+                }
+            }
+        }
+        while let Some((_, number)) = self.held.pop_front_if(|(due, _)| *due <= now) {
+            if let Some(channel) = self.channels.by_number(number)
+                && std::mem::take(&mut channel.is_held)
+                && channel.state == State::Open
+            {
+                channel.acks.flush_behind(number, &mut self.out);
             }
         }
     }
@@ -515,6 +535,7 @@ impl Connection {
     fn finish(&mut self, error: ConnectionError) {
         self.phase = Phase::Closed;
         self.heartbeat.stop();
+        self.held.clear();
         let channels: Vec<_> = self.channels.drain().collect();
         for channel in channels {
             for call in channel.calls {

@@ -23,6 +23,12 @@ pub(super) fn is_worker_thread() -> bool {
     IS_WORKER.get()
 }
 
+/// The time `timeout` from now. One that no clock reaches is a year.
+pub(super) fn deadline_in(timeout: Duration) -> Instant {
+    const YEAR: Duration = Duration::from_secs(365 * 86_400);
+    Instant::now() + timeout.min(YEAR)
+}
+
 pub(super) type Answer<T> = oneshot::Sender<Result<T, Error>>;
 
 /// An operation under way. It has been handed to a worker when this exists, and runs whether or not anybody waits.
@@ -53,14 +59,7 @@ impl<T> Call<T> {
         if is_worker_thread() && !self.0.has_message() {
             return Err(Error::WouldBlockWorker);
         }
-        let received = match Instant::now().checked_add(timeout) {
-            Some(deadline) => self.0.recv_deadline(deadline),
-            None => self
-                .0
-                .recv()
-                .map_err(|_| oneshot::RecvTimeoutError::Disconnected),
-        };
-        match received {
+        match self.0.recv_deadline(deadline_in(timeout)) {
             Ok(result) => result,
             Err(oneshot::RecvTimeoutError::Timeout) => Err(Error::Timeout(timeout)),
             Err(oneshot::RecvTimeoutError::Disconnected) => Err(Error::Stopped),

@@ -1,11 +1,13 @@
 //! What other threads ask a worker to do.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::call::Answer;
 use super::consumer::ConsumeRequest;
 use super::delivery::DetachedDelivery;
-use super::publisher::{OpenedPublisher, PublisherOptions};
+use super::outlet::Outlet;
+use super::publisher::{Handle, PublisherOptions};
 use super::topology::{Operation, QueueInfo};
 use crate::connection::{self, ChannelId, Token};
 
@@ -30,7 +32,7 @@ pub(super) enum Command {
     OpenPublisher {
         options: PublisherOptions,
         confirms: bool,
-        answer: Answer<OpenedPublisher>,
+        answer: Answer<Handle>,
     },
     /// A publisher has something to send. Sent once until the worker looks at it.
     PublisherReady {
@@ -38,8 +40,7 @@ pub(super) enum Command {
         serial: u64,
     },
     ClosePublisher {
-        publisher: Token,
-        serial: u64,
+        outlet: Arc<Outlet>,
         answer: Option<Answer<()>>,
     },
     Settle(Settle),

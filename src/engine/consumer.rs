@@ -44,7 +44,7 @@ pub enum ConsumerState {
     Starting,
     /// Deliveries come.
     Consuming,
-    /// `basic.cancel` is under way: no more deliveries reach the handler.
+    /// `basic.cancel` is under way: what still comes goes back to the queue, or to the handler of a consumer without acks.
     Cancelling,
     /// It has ended.
     Cancelled,
@@ -291,7 +291,14 @@ impl Consumer {
         call
     }
 
-    /// Changes the prefetch window (`basic.qos`); 0 is unlimited. RabbitMQ applies it to the consumer's next deliveries.
+    /// Changes the prefetch window; 0 is unlimited. Of no effect with `no_ack`.
+    ///
+    /// A broker's consumer keeps the window it was started with (<https://www.rabbitmq.com/docs/consumer-prefetch>): it is cancelled and
+    /// started again on its channel, with a tag chosen by the broker. The handler goes on and no delivery is lost or comes twice, but those from before
+    /// do not count in the new window, a quorum queue may mark some as redelivered, and a single active consumer
+    /// (`x-single-active-consumer`) may lose its place to another.
+    ///
+    /// One change is under way at a time: another one is refused until it is answered.
     pub fn set_prefetch(&self, messages: u16) -> Call<()> {
         let (answer, call) = Call::new();
         let _ = self.mailbox.post(Command::SetPrefetch {

@@ -74,8 +74,10 @@ pub(super) struct Site<'a> {
     pub region: &'a Region<'a>,
     pub mailbox: &'a Arc<Mailbox>,
     pub line: usize,
-    /// Whether the consumer answers its deliveries.
+    /// Whether its deliveries need no answer.
     pub no_ack: bool,
+    /// Whether deliveries of other users come on the same channel: all that were got.
+    pub is_shared: bool,
 }
 
 /// A message in a consumer's handler, borrowed from the receive path: nothing was copied, and nothing is decoded that the handler does not
@@ -162,6 +164,7 @@ impl<'a> Delivery<'a> {
                 channel: self.raw.channel,
                 delivery_tag: self.raw.delivery_tag,
                 is_answered: self.site.no_ack,
+                is_shared: self.site.is_shared,
             },
         }
     }
@@ -217,6 +220,7 @@ pub struct Acker {
     channel: ChannelId,
     delivery_tag: u64,
     is_answered: bool,
+    is_shared: bool,
 }
 
 impl Acker {
@@ -225,7 +229,8 @@ impl Acker {
         self.delivery_tag
     }
 
-    /// Done with it. Acks leave in batches; this one at the latest when those before it are finished too, or half the prefetch window is.
+    /// Done with it. Acks leave in batches; this one when those before it are finished too, when half the prefetch window is, or after
+    /// 200 ms.
     ///
     /// # Errors
     /// [`Error::Stopped`] when the engine has ended: the broker delivers it again. An answer for a channel that is gone is dropped by the
@@ -234,12 +239,14 @@ impl Acker {
         self.answer(Answer::Ack, false)
     }
 
-    /// Done with it and with every delivery before it on its channel that has no answer yet.
+    /// Done with it and with every delivery before it of its consumer that has no answer yet. For a message that was got
+    /// ([`Engine::get`](super::Engine::get)) the same as [`Acker::ack`]: what others have got is theirs to answer.
     ///
     /// # Errors
     /// As [`Acker::ack`].
     pub fn ack_up_to(self) -> Result<(), Error> {
-        self.answer(Answer::Ack, true)
+        let up_to = !self.is_shared;
+        self.answer(Answer::Ack, up_to)
     }
 
     /// Not done with it.

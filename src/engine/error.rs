@@ -67,7 +67,7 @@ pub enum Error {
     #[error("cannot connect to {}", join(.0))]
     Connect(Vec<ConnectFailure>),
     /// io_uring, its buffers or a thread could not be had.
-    #[error("cannot start a worker: {0}")]
+    #[error("a worker cannot run: {0}")]
     Driver(String),
     /// The broker refused an operation and closed its channel: NOT_FOUND, ACCESS_REFUSED, PRECONDITION_FAILED, RESOURCE_LOCKED, …
     #[error("{operation}: {reason}")]
@@ -120,9 +120,6 @@ pub enum Error {
     /// The outcome was reported by `wait_for_confirms` and has since been dropped to make room.
     #[error("the outcome was reported by wait_for_confirms() long ago and is no longer kept")]
     OutcomeForgotten,
-    /// The delivery's channel is gone, for instance because the line was lost: the broker delivers it again.
-    #[error("the delivery belongs to a channel that is gone; the broker delivers it again")]
-    StaleDelivery,
     /// The consumer was cancelled before it started.
     #[error("the consumer was cancelled")]
     Cancelled,

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::hands::shielded;
 use crate::connection::ConnectionError;
 
 /// Told to the function given to [`EngineBuilder::on_event`](super::EngineBuilder::on_event), on a worker's thread: it must not block.
@@ -48,7 +49,7 @@ impl Listeners {
     pub fn tell(&self, event: &Event) {
         tracing::debug!(?event, "amqp event");
         if let Some(listener) = &self.0 {
-            listener(event);
+            shielded("an event listener", || listener(event));
         }
     }
 }

@@ -24,6 +24,8 @@ pub(super) struct Hands<'a> {
     pub region: &'a Region<'a>,
     pub mailbox: &'a Arc<Mailbox>,
     pub line: usize,
+    /// Whether the `basic.get` under way needs no answer.
+    pub get_no_ack: bool,
     /// What `basic.get` brought; its call's reply follows.
     pub got: &'a mut Option<DetachedDelivery>,
     pub panicked: &'a mut Vec<Panicked>,
@@ -40,6 +42,8 @@ impl Sink for Hands<'_> {
             SlotState::Consuming => {}
             // The reply to basic.consume is among the events, and deliveries may follow it in the same read.
             SlotState::Starting => slot.begin(),
+            // The broker has forgotten them already: nobody else will get them.
+            SlotState::Cancelling if slot.no_ack => {}
             _ => return GIVE_BACK,
         }
         let Some(handler) = slot.handler.as_mut() else {
@@ -50,13 +54,15 @@ impl Sink for Hands<'_> {
             mailbox: self.mailbox,
             line: self.line,
             no_ack: slot.no_ack,
+            is_shared: false,
         };
         let delivery = Delivery::new(delivery, site);
         match catch_unwind(AssertUnwindSafe(|| handler(&delivery))) {
             Ok(disposition) => delivery.answer(disposition),
             Err(panic) => {
                 // No further delivery reaches a handler that may be half way through something.
-                slot.handler = None;
+                let broken = slot.handler.take();
+                shielded("dropping a handler", || drop(broken));
                 self.panicked.push(Panicked {
                     consumer,
                     message: message(panic.as_ref()),
@@ -71,7 +77,8 @@ impl Sink for Hands<'_> {
             region: self.region,
             mailbox: self.mailbox,
             line: self.line,
-            no_ack: false,
+            no_ack: self.get_no_ack,
+            is_shared: true,
         };
         *self.got = Some(Delivery::new(delivery, site).detach());
     }
@@ -95,6 +102,13 @@ impl Sink for Hands<'_> {
 impl Hands<'_> {
     fn outlet(&self, publisher: Token) -> Option<&super::outlet::Outlet> {
         self.publishers.get(publisher as usize)?.outlet.as_deref()
+    }
+}
+
+/// Calls what a user gave, so that its panic is reported and goes no further: other users live on the same worker.
+pub(super) fn shielded(what: &'static str, callback: impl FnOnce()) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(callback)) {
+        tracing::error!(message = %message(panic.as_ref()), "{what} panicked");
     }
 }
 

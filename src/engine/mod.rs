@@ -58,10 +58,10 @@ pub use publisher::{
 pub use settings::{CALL_TIMEOUT_DEFAULT, CONNECT_TIMEOUT_DEFAULT, HEARTBEAT_DEFAULT};
 pub use topology::{Binding, DeleteIf, Exchange, Queue, QueueInfo};
 
-use call::Answer;
+use call::{Answer, deadline_in, is_worker_thread};
 use command::{Command, Job, TopologyAnswer};
 use mailbox::Mailbox;
-use publisher::OpenedPublisher;
+use publisher::Handle;
 use settings::Settings;
 use topology::Operation;
 use worker::StartGate;
@@ -70,7 +70,7 @@ use worker::StartGate;
 const DROP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How much longer than its timeout a shutdown may be waited for: the worker answers by itself at the timeout.
-const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
+const SHUTDOWN_GRACE: Duration = Duration::from_millis(250);
 
 /// An engine: workers with their connections to one broker. `Send + Sync`; share it in an `Arc`.
 ///
@@ -117,6 +117,8 @@ impl Engine {
                 }
             }
         }
+        // Nobody reads the mailboxes of threads that could not be had.
+        mailboxes[threads.len()..].iter().for_each(|m| m.close());
         let engine = Engine {
             settings,
             mailboxes,
@@ -206,12 +208,14 @@ impl Engine {
     /// ```
     ///
     /// # Errors
-    /// The broker's: NOT_FOUND, ACCESS_REFUSED, RESOURCE_LOCKED, PRECONDITION_FAILED; [`Error::Timeout`].
+    /// The broker's: NOT_FOUND, ACCESS_REFUSED, RESOURCE_LOCKED, PRECONDITION_FAILED. [`Error::Timeout`] when the call timeout passed: the
+    /// consumer may still start, and then runs until the engine ends. [`Error::WouldBlockWorker`] inside a handler.
     pub fn consume(
         &self,
         queue: Queue,
         handler: impl FnMut(&Delivery<'_>) -> Disposition + Send + 'static,
     ) -> Result<Consumer, Error> {
+        refuse_on_worker()?;
         self.consumer(queue)
             .start(handler)
             .wait(self.settings.call_timeout)
@@ -227,8 +231,9 @@ impl Engine {
     /// # Errors
     /// [`Error::Connect`] when no connection for publishers can be made, [`Error::Timeout`].
     pub fn publisher(&self, options: PublisherOptions) -> Result<Publisher, Error> {
-        let opened = self.open(options, true).wait(self.settings.call_timeout)?;
-        Ok(Publisher::new(opened))
+        refuse_on_worker()?;
+        let handle = self.open(options, true).wait(self.settings.call_timeout)?;
+        Ok(Publisher::new(handle))
     }
 
     /// As [`Engine::publisher`], to be awaited.
@@ -247,8 +252,9 @@ impl Engine {
         &self,
         options: PublisherOptions,
     ) -> Result<UnconfirmedPublisher, Error> {
-        let opened = self.open(options, false).wait(self.settings.call_timeout)?;
-        Ok(UnconfirmedPublisher::new(opened))
+        refuse_on_worker()?;
+        let handle = self.open(options, false).wait(self.settings.call_timeout)?;
+        Ok(UnconfirmedPublisher::new(handle))
     }
 
     /// As [`Engine::unconfirmed_publisher`], to be awaited.
@@ -279,35 +285,32 @@ impl Engine {
     pub async fn close(&self, timeout: Duration) -> Result<(), Error> {
         let mut result = Ok(());
         for call in self.request_shutdown(timeout) {
-            result = result.and(call.await);
+            result = result.and(ended(call.await, timeout));
         }
         result
     }
 
     fn end(&self, timeout: Duration) -> Result<(), Error> {
-        let deadline = Instant::now() + timeout + SHUTDOWN_GRACE;
+        let deadline = deadline_in(timeout.saturating_add(SHUTDOWN_GRACE));
+        let calls = self.request_shutdown(timeout);
+        let threads =
+            std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         let mut result = Ok(());
-        for call in self.request_shutdown(timeout) {
+        for (call, thread) in calls.into_iter().zip(threads) {
             let left = deadline.saturating_duration_since(Instant::now());
-            match call.wait(left) {
-                // A worker that has ended before has nothing left to shut down.
-                Ok(()) | Err(Error::Stopped) => {}
-                Err(error) => result = result.and(Err(error)),
-            }
-        }
-        if !matches!(result, Err(Error::Timeout(_) | Error::WouldBlockWorker)) {
-            let threads =
-                std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
-            for thread in threads {
+            let answer = call.wait(left);
+            // A worker that does not answer ends by itself when it can; nobody waits for it.
+            if !matches!(answer, Err(Error::Timeout(_) | Error::WouldBlockWorker)) {
                 // A worker's panic has been reported by then; there is nothing to add.
                 let _ = thread.join();
             }
+            result = result.and(ended(answer, timeout));
         }
         result
     }
 
     fn request_shutdown(&self, timeout: Duration) -> Vec<Call<()>> {
-        let deadline = Instant::now() + timeout;
+        let deadline = deadline_in(timeout);
         self.mailboxes
             .iter()
             .map(|mailbox| {
@@ -328,7 +331,7 @@ impl Engine {
         &self.mailboxes[index]
     }
 
-    /// Where the engine's own operations run: all on one connection, so that one's own exclusive queues can be reached.
+    /// Where the engine's own operations run: all on one connection, the first worker's.
     fn first(&self) -> &Arc<Mailbox> {
         &self.mailboxes[0]
     }
@@ -362,7 +365,7 @@ impl Engine {
         call
     }
 
-    fn open(&self, options: PublisherOptions, confirms: bool) -> Call<OpenedPublisher> {
+    fn open(&self, options: PublisherOptions, confirms: bool) -> Call<Handle> {
         let (answer, call) = Call::new();
         let _ = self
             .turn(&self.next_publisher)
@@ -375,6 +378,28 @@ impl Engine {
     }
 }
 
+/// An operation that blocks must not even begin on a worker's thread.
+fn refuse_on_worker() -> Result<(), Error> {
+    if is_worker_thread() {
+        Err(Error::WouldBlockWorker)
+    } else {
+        Ok(())
+    }
+}
+
+/// What a worker's answer to a shutdown means.
+fn ended(answer: Result<(), Error>, timeout: Duration) -> Result<(), Error> {
+    match answer {
+        // A worker that has ended before has nothing left to shut down.
+        Err(Error::Stopped) => Ok(()),
+        Err(Error::Timeout(_)) => Err(Error::ShutdownIncomplete {
+            timeout,
+            left: "a worker that does not answer: one of its handlers blocks it".into(),
+        }),
+        answer => answer,
+    }
+}
+
 impl Drop for Engine {
     fn drop(&mut self) {
         let is_running = !self
@@ -382,7 +407,10 @@ impl Drop for Engine {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .is_empty();
-        if is_running && let Err(error) = self.end(DROP_TIMEOUT) {
+        if is_running && is_worker_thread() {
+            // The worker cannot wait for itself. It ends when it has read this.
+            drop(self.request_shutdown(DROP_TIMEOUT));
+        } else if is_running && let Err(error) = self.end(DROP_TIMEOUT) {
             tracing::warn!(%error, "an engine was dropped");
         }
     }

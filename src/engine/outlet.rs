@@ -10,6 +10,7 @@
 //! something to take (`is_announced`), and not again until it has looked; while it sends, the next messages gather here. So batching comes
 //! from load by itself, and an idle line sends at once.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Instant;
@@ -17,6 +18,7 @@ use std::time::Instant;
 use super::call::is_worker_thread;
 use super::command::Command;
 use super::error::Error;
+use super::hands::shielded;
 use super::mailbox::Mailbox;
 use super::publisher::{Payload, PublisherOptions};
 use crate::buffer::Segment;
@@ -28,9 +30,6 @@ use crate::protocol::{FRAME_END, FrameKind, PropertiesRef, frame_head};
 
 /// A body from this size on is sent from where it lies instead of being copied, when it is shared (`Bytes`).
 pub const UNCOPIED_BODY_OCTETS_MIN: usize = 64 * 1024;
-
-/// How many futures may wait on one publisher.
-const WAKERS_MAX: usize = 4096;
 
 pub(super) struct Outlet {
     state: Mutex<State>,
@@ -59,7 +58,11 @@ pub(super) struct State {
     end: Option<Error>,
     waiting_for_room: u32,
     waiting_for_outcome: u32,
-    wakers: Vec<Waker>,
+    /// Receipts that are awaited, by tag: at most one for each publish without an outcome.
+    receipts: BTreeMap<u64, Waker>,
+    /// Who awaits the confirm of everything up to a tag, and who awaits room: the publisher's one user.
+    confirmed: Option<(u64, Waker)>,
+    ready: Option<Waker>,
 }
 
 /// What the worker took to send.
@@ -87,7 +90,9 @@ impl Outlet {
                 end: None,
                 waiting_for_room: 0,
                 waiting_for_outcome: 0,
-                wakers: Vec::new(),
+                receipts: BTreeMap::new(),
+                confirmed: None,
+                ready: None,
             }),
             room: Condvar::new(),
             resolved: Condvar::new(),
@@ -118,6 +123,10 @@ impl Outlet {
         body: Payload<'_>,
         deadline: Option<Instant>,
     ) -> Result<u64, Error> {
+        let print = route.mandatory.then(|| {
+            let (exchange, key) = (route.exchange, route.routing_key);
+            fingerprint(exchange, key, properties, body.as_slice())
+        });
         let mut state = self.lock();
         loop {
             if let Some(end) = &state.end {
@@ -130,14 +139,6 @@ impl Outlet {
                 }
             }
         }
-        let print = route.mandatory.then(|| {
-            fingerprint(
-                route.exchange,
-                route.routing_key,
-                properties,
-                body.as_slice(),
-            )
-        });
         let octets = self.encode(&mut state, route, properties, body)?;
         let mut tag = 0;
         if self.confirms {
@@ -149,10 +150,14 @@ impl Outlet {
         let announce = !std::mem::replace(&mut state.is_announced, true);
         drop(state);
         if announce {
-            self.mailbox.post(Command::PublisherReady {
+            let ready = Command::PublisherReady {
                 publisher: self.token,
                 serial: self.serial,
-            })?;
+            };
+            // Without its worker nobody would ever send what is here.
+            self.mailbox
+                .post(ready)
+                .inspect_err(|error| self.lose(error.clone()))?;
         }
         Ok(tag)
     }
@@ -252,7 +257,7 @@ impl Outlet {
     /// Waits until `ready` gives something, or the deadline has passed.
     pub fn wait_for<T>(
         &self,
-        deadline: Option<Instant>,
+        deadline: Instant,
         mut ready: impl FnMut(&mut State) -> Option<T>,
     ) -> Result<Option<T>, Error> {
         let mut state = self.lock();
@@ -263,24 +268,15 @@ impl Outlet {
             if is_worker_thread() {
                 return Err(Error::WouldBlockWorker);
             }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(None);
+            }
             state.waiting_for_outcome += 1;
-            state = match deadline {
-                None => self
-                    .resolved
-                    .wait(state)
-                    .unwrap_or_else(PoisonError::into_inner),
-                Some(deadline) => {
-                    let left = deadline.saturating_duration_since(Instant::now());
-                    if left.is_zero() {
-                        state.waiting_for_outcome -= 1;
-                        return Ok(None);
-                    }
-                    self.resolved
-                        .wait_timeout(state, left)
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .0
-                }
-            };
+            (state, _) = self
+                .resolved
+                .wait_timeout(state, left)
+                .unwrap_or_else(PoisonError::into_inner);
             state.waiting_for_outcome -= 1;
         }
     }
@@ -315,7 +311,11 @@ impl Outlet {
             acked,
         } = confirm;
         let booked = state.confirms.confirm(delivery_tag, multiple, acked);
+        let receipt = state.receipts.remove(&delivery_tag);
         self.notify(state);
+        if let Some(waker) = receipt {
+            wake(waker);
+        }
         booked
     }
 
@@ -327,6 +327,14 @@ impl Outlet {
                 "a message was returned that no mandatory publish waits for"
             );
         }
+    }
+
+    /// For the worker: nothing more is accepted, with `error` as the answer. What was accepted goes on.
+    pub fn refuse_more(&self, error: Error) {
+        let mut state = self.lock();
+        state.end.get_or_insert(error);
+        self.room.notify_all();
+        self.notify(state);
     }
 
     /// For the worker: the publisher has ended. What has no outcome is unknown; what was not sent is dropped.
@@ -342,13 +350,15 @@ impl Outlet {
     }
 
     fn notify(&self, mut state: MutexGuard<'_, State>) {
-        let wakers = std::mem::take(&mut state.wakers);
+        let has_room = self.has_room(&state);
+        let wakers = state.take_due_wakers(has_room);
         let outcome = state.waiting_for_outcome > 0;
         // Waking a publisher for each message that leaves would cost more than the message: a quarter of the window pays for it.
         let (messages, octets) = self.in_window(&state);
+        let three_quarters = |window: usize| window - window.div_ceil(4);
         let room = state.waiting_for_room > 0
-            && messages <= (self.options.window_messages as u64 / 4) * 3
-            && octets <= self.options.window_octets / 4 * 3;
+            && messages <= three_quarters(self.options.window_messages) as u64
+            && octets <= three_quarters(self.options.window_octets);
         drop(state);
         if outcome {
             self.resolved.notify_all();
@@ -356,7 +366,12 @@ impl Outlet {
         if room {
             self.room.notify_all();
         }
-        wakers.into_iter().for_each(Waker::wake);
+        wakers.into_iter().for_each(wake);
+    }
+
+    /// Why nothing can be published any more, if it cannot.
+    pub fn end(&self) -> Option<Error> {
+        self.lock().end.clone()
     }
 
     /// Whether a publish would find room, or an error at once.
@@ -374,20 +389,47 @@ impl std::fmt::Debug for Outlet {
     }
 }
 
+/// A user's waker may do anything.
+fn wake(waker: Waker) {
+    shielded("a waker", || waker.wake());
+}
+
 /// How many failures are kept at least for those who look late.
 const EXCEPTIONS_MIN: usize = 1024;
 
 impl State {
-    /// Wakes `waker` at the next change.
-    pub fn wake_later(&mut self, waker: &Waker) {
-        if self.wakers.iter().any(|known| known.will_wake(waker)) {
-            return;
+    /// Wakes `waker` when the publish has its outcome.
+    pub fn wake_receipt(&mut self, tag: u64, waker: &Waker) {
+        self.receipts.insert(tag, waker.clone());
+    }
+
+    /// Wakes `waker` when everything up to `tag` has its outcome.
+    pub fn wake_when_confirmed(&mut self, tag: u64, waker: &Waker) {
+        self.confirmed = Some((tag, waker.clone()));
+    }
+
+    /// Wakes `waker` when there is room.
+    pub fn wake_when_ready(&mut self, waker: &Waker) {
+        self.ready = Some(waker.clone());
+    }
+
+    /// The wakers whose time has come, to be woken when the lock is gone.
+    fn take_due_wakers(&mut self, has_room: bool) -> Vec<Waker> {
+        let mut due = Vec::new();
+        while let Some(receipt) = self.receipts.first_entry()
+            && self.confirms.is_resolved_up_to(*receipt.key())
+        {
+            due.push(receipt.remove());
         }
-        if self.wakers.len() >= WAKERS_MAX {
-            // Rather than forget one: the oldest looks again now, and comes back if it has to.
-            self.wakers.swap_remove(0).wake();
+        if let Some((tag, _)) = self.confirmed
+            && self.confirms.is_resolved_up_to(tag)
+        {
+            due.extend(self.confirmed.take().map(|(_, waker)| waker));
         }
-        self.wakers.push(waker.clone());
+        if has_room {
+            due.extend(self.ready.take());
+        }
+        due
     }
 
     /// What became of a publish; the outcome is taken out of the store.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::call::{Answer, Call};
+use super::call::{Answer, Call, deadline_in};
 use super::command::Command;
 use super::error::Error;
 use super::mailbox::Mailbox;
@@ -101,25 +101,19 @@ impl<'a, const N: usize> From<&'a [u8; N]> for Payload<'a> {
     }
 }
 
-/// What the worker makes when a publisher's channel is open.
-pub(super) struct OpenedPublisher {
-    pub outlet: Arc<Outlet>,
-    pub mailbox: Arc<Mailbox>,
-}
-
-/// The part that both kinds of publishers share.
+/// What both kinds of publishers share. The worker makes it when the channel is open; dropping it closes the channel.
 #[derive(Debug)]
-struct Handle {
+pub(super) struct Handle {
     outlet: Arc<Outlet>,
     mailbox: Arc<Mailbox>,
     is_closed: bool,
 }
 
 impl Handle {
-    fn new(opened: OpenedPublisher) -> Self {
+    pub fn new(outlet: Arc<Outlet>, mailbox: Arc<Mailbox>) -> Self {
         Handle {
-            outlet: opened.outlet,
-            mailbox: opened.mailbox,
+            outlet,
+            mailbox,
             is_closed: false,
         }
     }
@@ -142,17 +136,13 @@ impl Handle {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        // A time that has no end, for all that an Instant can tell, is a day.
-        let now = Instant::now();
-        now.checked_add(self.outlet.options().publish_timeout)
-            .or_else(|| now.checked_add(Duration::from_secs(86_400)))
+        Some(deadline_in(self.outlet.options().publish_timeout))
     }
 
     fn post_close(&self, answer: Option<Answer<()>>) {
         // A worker that is gone has closed everything already.
         let _ = self.mailbox.post(Command::ClosePublisher {
-            publisher: self.outlet.token,
-            serial: self.outlet.serial,
+            outlet: Arc::clone(&self.outlet),
             answer,
         });
     }
@@ -186,9 +176,9 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    pub(super) fn new(opened: OpenedPublisher) -> Self {
+    pub(super) fn new(handle: Handle) -> Self {
         Publisher {
-            handle: Handle::new(opened),
+            handle,
             reported: ConfirmCounts::default(),
         }
     }
@@ -285,10 +275,9 @@ impl Publisher {
     /// [`Error::Timeout`] when the time passed: nothing is reported then, and the messages stay under way.
     pub fn wait_for_confirms(&mut self, timeout: Duration) -> Result<ConfirmReport, Error> {
         let outlet = Arc::clone(&self.handle.outlet);
-        let deadline = Instant::now().checked_add(timeout);
         let up_to = outlet.lock().confirms.last_tag();
         outlet
-            .wait_for(deadline, |state| {
+            .wait_for(deadline_in(timeout), |state| {
                 state
                     .confirms
                     .is_resolved_up_to(up_to)
@@ -306,7 +295,7 @@ impl Publisher {
             if state.confirms.is_resolved_up_to(up_to) {
                 return Poll::Ready(Ok(self.report(&mut state.confirms)));
             }
-            state.wake_later(context.waker());
+            state.wake_when_confirmed(up_to, context.waker());
             Poll::Pending
         })
         .await
@@ -320,7 +309,7 @@ impl Publisher {
             if outlet.has_room(&state) {
                 return Poll::Ready(());
             }
-            state.wake_later(context.waker());
+            state.wake_when_ready(context.waker());
             Poll::Pending
         })
         .await;
@@ -376,11 +365,10 @@ impl Receipt {
         if let Some(outcome) = &self.outcome {
             return Ok(outcome.clone());
         }
-        let deadline = Instant::now().checked_add(timeout);
         let tag = self.tag;
         let outcome = self
             .outlet
-            .wait_for(deadline, |state| state.take_outcome(tag))?
+            .wait_for(deadline_in(timeout), |state| state.take_outcome(tag))?
             .ok_or(Error::Timeout(timeout))??;
         self.outcome = Some(outcome.clone());
         Ok(outcome)
@@ -410,7 +398,7 @@ impl Future for Receipt {
             match state.take_outcome(self.tag) {
                 Some(taken) => taken,
                 None => {
-                    state.wake_later(context.waker());
+                    state.wake_receipt(self.tag, context.waker());
                     return Poll::Pending;
                 }
             }
@@ -431,10 +419,8 @@ pub struct UnconfirmedPublisher {
 }
 
 impl UnconfirmedPublisher {
-    pub(super) fn new(opened: OpenedPublisher) -> Self {
-        UnconfirmedPublisher {
-            handle: Handle::new(opened),
-        }
+    pub(super) fn new(handle: Handle) -> Self {
+        UnconfirmedPublisher { handle }
     }
 
     /// Publishes one message. Waits while more than the window's octets wait for the socket, up to the options' `publish_timeout`.

@@ -85,7 +85,8 @@ impl Queue {
         }
     }
 
-    /// Whether only the connection that declared it may use it; it is deleted with that connection.
+    /// Whether only the connection that declared it may use it; it is deleted with that connection. A consumer declares its queue on its own
+    /// connection; [`Engine::declare`](super::Engine::declare) uses the first worker's, which with several workers may be another.
     pub fn exclusive(mut self, exclusive: bool) -> Self {
         self.exclusive = exclusive;
         self

@@ -128,18 +128,74 @@ fn the_prefetch_of_a_running_consumer_can_be_raised_and_lowered() {
     let queue = engine.queue("set-prefetch");
     engine.fill(&queue, 100);
     let (consumer, receiver) = keep(&engine, &queue, 2);
+    let tag = consumer.tag();
     let mut held = receive(&receiver, 2);
     assert_eq!(engine.depth(&queue), 98);
+    // What came before does not count in the new window.
     consumer.set_prefetch(10).wait(WAIT).unwrap();
-    held.extend(receive(&receiver, 8));
+    held.extend(receive(&receiver, 10));
+    assert_eq!(engine.depth(&queue), 88);
     assert_eq!(consumer.state(), ConsumerState::Consuming);
+    assert_ne!(consumer.tag(), tag);
+    consumer.set_prefetch(1).wait(WAIT).unwrap();
+    held.extend(receive(&receiver, 1));
+    assert_eq!(engine.depth(&queue), 87);
     for held in held {
         held.acker.ack().unwrap();
     }
-    drop(receive(&receiver, 10));
-    consumer.set_prefetch(1).wait(WAIT).unwrap();
+    for depth in (0..=86).rev() {
+        let next = receive(&receiver, 1).remove(0);
+        assert_eq!(engine.depth(&queue), depth);
+        assert!(!next.redelivered);
+        next.acker.ack().unwrap();
+    }
     consumer.cancel().wait(WAIT).unwrap();
     assert_eq!(consumer.set_prefetch(5).wait(WAIT), Err(Error::Cancelled));
+}
+
+#[test]
+#[ignore = "needs RabbitMQ: tests/run starts one"]
+fn changing_the_prefetch_under_load_loses_and_doubles_nothing() {
+    const MESSAGES: u32 = 20_000;
+    let engine = Scratch::new();
+    let quorum = engine.queue_name("set-prefetch-quorum");
+    engine.declare(&Queue::quorum(&quorum)).wait(WAIT).unwrap();
+    for queue in [engine.queue("set-prefetch-load"), quorum] {
+        engine.fill(&queue, MESSAGES);
+        let (sender, receiver) = channel();
+        let consumer = engine
+            .consumer(Queue::named(&queue))
+            .prefetch(100)
+            .start(move |delivery| {
+                let _ = sender.send((delivery.body().to_vec(), delivery.redelivered()));
+                Disposition::Ack
+            })
+            .wait(WAIT)
+            .unwrap();
+        for prefetch in [500, 7, 0, 1000, 50] {
+            consumer.set_prefetch(prefetch).wait(WAIT).unwrap();
+            let twice = [consumer.set_prefetch(prefetch), consumer.set_prefetch(200)];
+            let [first, second] = twice.map(|call| call.wait(WAIT));
+            assert_eq!(first, Ok(()));
+            assert!(
+                second.is_ok() || matches!(second, Err(Error::Refused { .. })),
+                "{second:?}"
+            );
+        }
+        let mut again = 0;
+        let mut seen: Vec<u32> = receive(&receiver, MESSAGES as usize)
+            .into_iter()
+            .map(|(body, redelivered)| {
+                again += u32::from(redelivered);
+                String::from_utf8(body).unwrap().parse().unwrap()
+            })
+            .collect();
+        // A quorum queue marks what the cancelled consumer was about to get, although it never came.
+        assert!(again == 0 || queue.contains("quorum"), "{again} in {queue}");
+        seen.sort_unstable();
+        assert!(seen.into_iter().eq(0..MESSAGES));
+        consumer.cancel().wait(WAIT).unwrap();
+    }
 }
 
 #[test]

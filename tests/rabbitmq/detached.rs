@@ -95,8 +95,8 @@ fn one_delivery_that_is_held_does_not_stop_the_others() {
     engine.fill(&queue, 1000);
     let (consumer, receiver) = detach(&engine, &queue, 10);
     let held = receive(&receiver, 1).remove(0);
-    for delivery in receive(&receiver, 999) {
-        delivery.acker.ack().unwrap();
+    for _ in 0..999 {
+        receive(&receiver, 1).remove(0).acker.ack().unwrap();
     }
     assert_eq!(held.body, "0");
     held.acker.ack().unwrap();

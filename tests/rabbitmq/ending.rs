@@ -6,7 +6,7 @@ use amqp_uring::{
     CancelReason, Consumer, ConsumerState, DeleteIf, Disposition, Engine, Queue, ReplyCode,
 };
 
-use super::support::{Reasons, Scratch, WAIT, connect, evaluate, receive, wait_until};
+use super::support::{Reasons, Scratch, WAIT, connect, receive, wait_until};
 
 fn watched(engine: &Engine, queue: &str) -> (Consumer, Reasons) {
     let reasons = Reasons::new();
@@ -28,7 +28,9 @@ fn on_start_comes_before_the_first_delivery_and_on_cancel_after_the_last() {
     let (sender, receiver) = channel();
     let say = |what: &'static str| {
         let sender = sender.clone();
-        move || drop(sender.send(what))
+        move || {
+            let _ = sender.send(what);
+        }
     };
     let (started, delivered, cancelled) = (say("started"), say("delivered"), say("cancelled"));
     let consumer = engine
@@ -132,40 +134,13 @@ fn a_shutdown_tells_consumers() {
 
 #[test]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn a_channel_closed_by_the_broker_ends_its_consumer_with_the_brokers_words() {
-    let engine = Scratch::new();
-    // RabbitMQ closes the channel of a consumer that keeps a delivery too long, if the queue's policy or the node says so; here the
-    // channel's own process is told to fail.
-    let queue = engine.queue("channel-closed");
-    let (consumer, reasons) = watched(&engine, &queue);
-    let other = engine.queue("other");
-    let (bystander, untouched) = watched(&engine, &other);
-    let tag = consumer.tag();
-    let asked = evaluate(&format!(
-        "[exit(element(2, C), {{amqp_error, precondition_failed, \"test says no\", none}}) || \
-         Q <- rabbit_amqqueue:list(), amqqueue:get_name(Q) =:= rabbit_misc:r(<<\"/\">>, queue, <<\"{queue}\">>), \
-         C <- rabbit_amqqueue:consumers(Q) =:= [] orelse [{{x, element(1, hd(rabbit_amqqueue:consumers(Q)))}}], \
-         is_tuple(C)]."
-    ));
-    assert!(asked.contains("true"), "{asked}");
-    let reason = reasons.wait().remove(0);
-    let CancelReason::ChannelClosed(closed) = &reason else {
-        panic!("{reason:?} of {tag}");
-    };
-    assert_eq!(closed.reply_code(), Some(ReplyCode::PreconditionFailed));
-    assert_eq!(bystander.state(), ConsumerState::Consuming);
-    assert!(untouched.now().is_empty());
-}
-
-#[test]
-#[ignore = "needs RabbitMQ: tests/run starts one"]
 fn a_consumer_that_could_not_start_has_no_callbacks() {
     let engine = Scratch::new();
     let (sender, receiver) = channel();
     let reasons = Reasons::new();
     let refused = engine
         .consumer(Queue::named("no-such-queue"))
-        .on_start(move || drop(sender.send(())))
+        .on_start(move || sender.send(()).unwrap())
         .on_cancel(reasons.note())
         .start(|_| Disposition::Ack)
         .wait(WAIT)
@@ -204,12 +179,19 @@ fn a_cancelled_consumers_handler_is_dropped() {
 fn what_was_on_the_way_when_a_consumer_is_cancelled_goes_back() {
     const MESSAGES: u32 = 3000;
     let scratch = Scratch::new();
-    let queue = scratch.queue("on-the-way");
-    scratch.fill(&queue, MESSAGES);
+    let quorum = scratch.queue_name("on-the-way-quorum");
+    scratch.declare(&Queue::quorum(&quorum)).wait(WAIT).unwrap();
+    for queue in [scratch.queue("on-the-way"), quorum] {
+        scratch.fill(&queue, MESSAGES);
+        cancel_under_load(&scratch, &queue, MESSAGES);
+    }
+}
+
+fn cancel_under_load(scratch: &Scratch, queue: &str, messages: u32) {
     let engine = connect();
     let (sender, receiver) = channel();
     let consumer = engine
-        .consumer(Queue::named(&queue))
+        .consumer(Queue::named(queue))
         .prefetch(0)
         .start(move |_| {
             let _ = sender.send(());
@@ -222,6 +204,6 @@ fn what_was_on_the_way_when_a_consumer_is_cancelled_goes_back() {
     engine.shutdown(WAIT).unwrap();
     let handled = 1 + u32::try_from(receiver.try_iter().count()).unwrap();
     wait_until("the rest in its queue", || {
-        scratch.depth(&queue) == MESSAGES - handled
+        scratch.depth(queue) == messages - handled
     });
 }

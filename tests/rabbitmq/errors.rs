@@ -142,7 +142,8 @@ fn a_publish_to_no_exchange_ends_its_publisher_only() {
     refused(error, "basic.publish", ReplyCode::NotFound);
     let mut receipt = good.publish("", &queue, &properties, "x").unwrap();
     assert_eq!(receipt.wait(WAIT), Ok(Outcome::Acked));
-    assert_eq!(bad.close().wait(WAIT), Ok(()));
+    let closed = bad.close().wait(WAIT);
+    refused(closed, "basic.publish", ReplyCode::NotFound);
 }
 
 #[test]

@@ -272,6 +272,29 @@ fn acks_are_sent_within_the_turn_when_half_the_window_is_finished() {
 }
 
 #[test]
+fn an_ack_behind_an_unfinished_delivery_leaves_after_the_delay() {
+    let mut client = Client::open();
+    let channel = client.channel();
+    client.prefetch(channel, 1000);
+    client.consumer(channel, 5, false);
+    client.sink.answers.push_back(None);
+    client.feed(&delivery(1, "ctag-5", 1, b"slow")).unwrap();
+    client.feed(&delivery(1, "ctag-5", 2, b"fast")).unwrap();
+    assert_eq!(client.connection.deadline(), None);
+    client.flush();
+    assert_eq!(client.sent(), [""; 0]);
+    let due = client.now + ACK_DELAY_MAX;
+    assert_eq!(client.connection.deadline(), Some(due));
+    client.now = due - Duration::from_nanos(1);
+    client.flush();
+    assert_eq!(client.sent(), [""; 0]);
+    client.now = due;
+    client.flush();
+    client.expect(&[ack(1, 2, false)]);
+    assert_eq!(client.connection.deadline(), None);
+}
+
+#[test]
 fn no_consumer_starves_when_a_later_one_has_a_larger_window() {
     let mut client = Client::open();
     let channel = client.channel();

@@ -383,7 +383,7 @@ impl Client {
     }
 
     pub fn flush(&mut self) {
-        self.connection.flush_acks();
+        self.connection.flush_acks(self.now);
     }
 
     pub fn events(&mut self) -> Vec<Event> {

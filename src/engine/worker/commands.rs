@@ -48,11 +48,7 @@ impl<D: Driver> Worker<D> {
             Command::PublisherReady { publisher, serial } => {
                 self.publisher_ready(publisher, serial);
             }
-            Command::ClosePublisher {
-                publisher,
-                serial,
-                answer,
-            } => self.close_publisher(publisher, serial, answer),
+            Command::ClosePublisher { outlet, answer } => self.close_publisher(&outlet, answer),
             Command::Settle(settle) => self.settle_delivery(&settle),
             Command::Shutdown {
                 deadline,

@@ -20,6 +20,7 @@ use crate::engine::consumer::{
 };
 use crate::engine::error::Error;
 use crate::engine::event::Event as EngineEvent;
+use crate::engine::hands::shielded;
 use crate::engine::topology::Queue;
 use crate::protocol::{ShortStr, basic};
 
@@ -43,12 +44,15 @@ pub(in crate::engine) struct ConsumerSlot {
     channel: ChannelId,
     serial: u64,
     shared: Arc<ConsumerShared>,
+    options: ConsumerOptions,
     callbacks: Callbacks,
     /// Who waits for the start, and for the end.
     started: Option<Answer<Consumer>>,
     cancelled: Vec<Answer<()>>,
     /// Why it is being cancelled, once it is.
     reason: Option<CancelReason>,
+    /// Whether its prefetch is being changed.
+    is_restarting: bool,
 }
 
 impl ConsumerSlot {
@@ -58,10 +62,34 @@ impl ConsumerSlot {
             self.state = SlotState::Consuming;
             self.shared.lock().state = ConsumerState::Consuming;
             if let Some(on_start) = self.callbacks.on_start.take() {
-                on_start();
+                shielded("on_start", on_start);
             }
         }
     }
+}
+
+fn qos(prefetch: u16) -> basic::Qos {
+    basic::Qos {
+        prefetch_size: 0,
+        prefetch_count: prefetch,
+        global: false,
+    }
+}
+
+fn consume<'a>(
+    queue: &'a str,
+    tag: &'a str,
+    options: &'a ConsumerOptions,
+) -> Result<basic::Consume<'a>, Error> {
+    Ok(basic::Consume {
+        queue: ShortStr::new(queue)?,
+        consumer_tag: ShortStr::new(tag)?,
+        no_local: false,
+        no_ack: options.no_ack,
+        exclusive: options.exclusive,
+        no_wait: false,
+        arguments: options.arguments.as_table(),
+    })
 }
 
 /// What an error of its channel means for a consumer.
@@ -119,12 +147,14 @@ impl<D: Driver> Worker<D> {
             channel,
             serial,
             shared,
+            options,
             callbacks,
             started: Some(answer),
             cancelled: Vec::new(),
             reason: None,
+            is_restarting: false,
         });
-        if let Err(error) = self.set_up_consumer(token, channel, &queue, &options) {
+        if let Err(error) = self.set_up_consumer(token, &queue) {
             self.consumer_failed(token, error);
             self.close_consumer(token);
         }
@@ -133,27 +163,17 @@ impl<D: Driver> Worker<D> {
     /// Sends what makes a consumer, in one go: the calls of a channel wait for each other, and the first error closes the channel. An
     /// empty queue name stands for the queue that was declared last on the channel (section 1.8.3.3), so that a name chosen by the broker needs
     /// no waiting either.
-    fn set_up_consumer(
-        &mut self,
-        consumer: Token,
-        channel: ChannelId,
-        queue: &Queue,
-        options: &ConsumerOptions,
-    ) -> Result<(), Error> {
+    fn set_up_consumer(&mut self, consumer: Token, queue: &Queue) -> Result<(), Error> {
+        let slot = &self.consumers[consumer as usize];
+        let (line, channel, options) = (slot.line, slot.channel, &slot.options);
         let mut methods = Vec::new();
         if queue.is_declared() {
             methods.push(queue.declare_method());
         }
         methods.extend(queue.bind_methods());
         if !options.no_ack {
-            let qos = basic::Qos {
-                prefetch_size: 0,
-                prefetch_count: options.prefetch,
-                global: false,
-            };
-            methods.push(qos.into());
+            methods.push(qos(options.prefetch).into());
         }
-        let line = self.consumers[consumer as usize].line;
         let Some((connection, calls)) = self.lines[line].open_connection() else {
             return Ok(());
         };
@@ -169,15 +189,7 @@ impl<D: Driver> Worker<D> {
             .map_err(|refused| Error::Refused { operation, refused })?;
         }
         let operation = "basic.consume";
-        let consume = basic::Consume {
-            queue: ShortStr::new(&queue.name)?,
-            consumer_tag: ShortStr::new(&options.tag)?,
-            no_local: false,
-            no_ack: options.no_ack,
-            exclusive: options.exclusive,
-            no_wait: false,
-            arguments: options.arguments.as_table(),
-        };
+        let consume = consume(&queue.name, &options.tag, options)?;
         let pending = Pending::ConsumerSetup {
             consumer,
             operation,
@@ -292,7 +304,8 @@ impl<D: Driver> Worker<D> {
             return;
         }
         slot.state = SlotState::Draining;
-        slot.handler = None;
+        let handler = slot.handler.take();
+        shielded("dropping a handler", || drop(handler));
         {
             let mut status = slot.shared.lock();
             status.state = ConsumerState::Cancelled;
@@ -302,7 +315,7 @@ impl<D: Driver> Worker<D> {
             let _ = answer.send(Ok(()));
         }
         if let Some(on_cancel) = slot.callbacks.on_cancel.take() {
-            on_cancel(&reason);
+            shielded("on_cancel", || on_cancel(&reason));
         }
         self.close_drained(consumer);
     }
@@ -364,27 +377,72 @@ impl<D: Driver> Worker<D> {
         prefetch: u16,
         answer: Answer<()>,
     ) {
-        let slot = self.consumers.get(consumer as usize);
+        let slot = self.consumers.get_mut(consumer as usize);
         let Some(slot) = slot.filter(|s| s.serial == serial && s.state == SlotState::Consuming)
         else {
             let _ = answer.send(Err(Error::Cancelled));
             return;
         };
-        let (line, channel) = (slot.line, slot.channel);
-        let Some((connection, calls)) = self.lines[line].open_connection() else {
-            return;
-        };
-        let qos = basic::Qos {
-            prefetch_size: 0,
-            prefetch_count: prefetch,
-            global: false,
-        };
-        let begun = pend(calls, Pending::Prefetch(answer), |call| {
-            connection.call(channel, call, &qos.into())
-        });
-        if let Err(refused) = begun {
-            tracing::debug!(worker = self.index, consumer, %refused, "basic.qos refused");
+        if slot.no_ack {
+            let _ = answer.send(Ok(()));
+        } else if slot.is_restarting {
+            let refused = Refused::TooManyCalls(1);
+            let operation = "basic.qos";
+            let _ = answer.send(Err(Error::Refused { operation, refused }));
+        } else {
+            slot.options.prefetch = prefetch;
+            slot.is_restarting = true;
+            if let Err(error) = self.start_again(consumer, answer) {
+                tracing::warn!(worker = self.index, consumer, %error, "a consumer could not be started again");
+                self.begin_cancel(consumer, CancelReason::Requested);
+            }
         }
+    }
+
+    pub(super) fn prefetch_changed(
+        &mut self,
+        consumer: Token,
+        answer: Answer<()>,
+        reply: Result<Reply, ChannelError>,
+    ) {
+        if let Some(slot) = self.consumers.get_mut(consumer as usize) {
+            slot.is_restarting = false;
+            if let Ok(Reply::Consuming { consumer_tag }) = &reply {
+                slot.shared.lock().tag.clone_from(consumer_tag);
+            }
+        }
+        let result = reply.map_err(|error| Error::from_channel("basic.qos", error));
+        let _ = answer.send(result.map(drop));
+    }
+
+    /// Cancels a consumer and starts it with its present prefetch: for RabbitMQ a new prefetch is for consumers that start after it, and its
+    /// `global` kind, which is not, is going away. The channel stays, so deliveries can be answered as before. The tag is a new one: RabbitMQ
+    /// books the acks of old deliveries by tag, and would widen the new window by them.
+    fn start_again(&mut self, consumer: Token, answer: Answer<()>) -> Result<(), Error> {
+        let slot = &self.consumers[consumer as usize];
+        let channel = slot.channel;
+        let Some((connection, calls)) = self.lines[slot.line].open_connection() else {
+            return Ok(());
+        };
+        let setup = |operation| Pending::ConsumerSetup {
+            consumer,
+            operation,
+        };
+        let refused = |operation| move |refused| Error::Refused { operation, refused };
+        pend(calls, setup("basic.qos"), |call| {
+            connection.call(channel, call, &qos(slot.options.prefetch).into())
+        })
+        .map_err(refused("basic.qos"))?;
+        pend(calls, setup("basic.cancel"), |call| {
+            connection.cancel(channel, call, consumer)
+        })
+        .map_err(refused("basic.cancel"))?;
+        let status = slot.shared.lock();
+        let consume = consume(&status.queue, "", &slot.options)?;
+        pend(calls, Pending::Prefetch { consumer, answer }, |call| {
+            connection.consume(channel, call, consumer, consume)
+        })
+        .map_err(refused("basic.consume"))
     }
 
     /// A detached delivery was answered.

@@ -21,6 +21,11 @@ pub(super) struct Lane {
 }
 
 impl Lane {
+    /// Whether a `basic.get` without ack is under way.
+    pub fn gets_without_ack(&self) -> bool {
+        matches!(self.current, Some(Job::Get { no_ack: true, .. }))
+    }
+
     pub fn is_idle(&self) -> bool {
         self.queue.is_empty() && self.current.is_none()
     }

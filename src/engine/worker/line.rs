@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use slab::Slab;
 
 use super::jobs::Lane;
+use super::shutdown::Shutdown;
 use super::{MAIN, Worker, consuming};
 use crate::buffer::Inbox;
 use crate::connection::{ChannelId, Connection, ConnectionError, Refused, Token};
@@ -41,7 +42,10 @@ pub(super) enum Pending {
     ConsumerClosed {
         consumer: Token,
     },
-    Prefetch(Answer<()>),
+    Prefetch {
+        consumer: Token,
+        answer: Answer<()>,
+    },
     PublisherSetup {
         publisher: Token,
         is_last: bool,
@@ -117,6 +121,11 @@ impl Line {
         }
     }
 
+    /// Whether something waits for a connection.
+    fn is_wanted(&self) -> bool {
+        !self.waiting.is_empty() || !self.lanes.iter().all(Lane::is_idle)
+    }
+
     pub fn unpark(&mut self) {
         self.ready.extend(self.parked.drain(..));
     }
@@ -141,6 +150,14 @@ impl<D: Driver> Worker<D> {
             self.lines[line].candidate = 0;
             self.lines[line].failures.clear();
             self.try_candidate(line, now);
+        }
+    }
+
+    /// What was asked for while a connection was ending gets a new one.
+    pub(super) fn renew_line(&mut self, line: usize, now: Instant) {
+        let is_closing = self.shutdown.as_ref().is_some_and(Shutdown::is_closing);
+        if self.lines[line].is_wanted() && !is_closing {
+            self.ensure_line(line, now);
         }
     }
 
@@ -255,7 +272,9 @@ impl<D: Driver> Worker<D> {
         session.phase = Phase::Ending;
         session.deadline = now.checked_add(ENDING_TIMEOUT);
         self.end_everything_on(line, &error);
-        if was_open && self.shutdown.is_none() {
+        if let Some(shutdown) = &mut self.shutdown {
+            shutdown.note_lost(&error);
+        } else if was_open {
             let worker = self.index;
             self.tell(&EngineEvent::ConnectionLost {
                 worker,

@@ -78,13 +78,15 @@ impl<D: Driver> Worker<D> {
     /// Runs until it is shut down, or its driver fails.
     fn run(&mut self) -> Result<(), Error> {
         let mut events = Vec::new();
+        // Silence is measured up to the last look at the lines: a slow handler must not take its own time for the peer's.
+        let mut looked = Instant::now();
         loop {
             if let Some(error) = self.start_failed.take() {
                 return Err(error);
             }
             let now = Instant::now();
             self.take_commands(now);
-            self.tick(now);
+            self.tick(looked);
             for line in [MAIN, PUBLISHING] {
                 self.settle(line, now);
             }
@@ -95,9 +97,9 @@ impl<D: Driver> Worker<D> {
             let mailbox = &self.mailbox;
             self.driver
                 .turn(deadline, || !mailbox.is_empty(), &mut events)?;
-            let now = Instant::now();
+            looked = Instant::now();
             for event in events.drain(..) {
-                self.driver_event(now, event);
+                self.driver_event(looked, event);
             }
         }
     }
@@ -200,6 +202,7 @@ impl<D: Driver> Worker<D> {
         let Session {
             connection, inbox, ..
         } = session;
+        let get_no_ack = this.lanes[line::GET_LANE].gets_without_ack();
         let result = inbox.parse(|octets, filled| {
             let region = Region::new(octets, filled, copies);
             let mut hands = Hands {
@@ -208,6 +211,7 @@ impl<D: Driver> Worker<D> {
                 region: &region,
                 mailbox: &self.mailbox,
                 line,
+                get_no_ack,
                 got: &mut this.got,
                 panicked: &mut self.panicked,
             };
@@ -275,9 +279,8 @@ impl<D: Driver> Worker<D> {
                 self.consumer_cancelled(consumer, reason);
             }
             Some(Pending::ConsumerClosed { consumer }) => self.forget_consumer(consumer),
-            Some(Pending::Prefetch(answer)) => {
-                let result = reply.map_err(|e| Error::from_channel("basic.qos", e));
-                let _ = answer.send(result.map(drop));
+            Some(Pending::Prefetch { consumer, answer }) => {
+                self.prefetch_changed(consumer, answer, reply);
             }
             Some(Pending::PublisherSetup { publisher, is_last }) => {
                 self.publisher_progressed(publisher, is_last, reply, now)
@@ -301,6 +304,7 @@ impl<D: Driver> Worker<D> {
     /// The end of a turn for one line: what is due leaves.
     fn settle(&mut self, line: usize, now: Instant) {
         self.events(line, now);
+        self.renew_line(line, now);
         self.report_panics(now);
         self.close_idle_publishers(line);
         for lane in line::LANES {
@@ -317,7 +321,7 @@ impl<D: Driver> Worker<D> {
         if session.phase == Phase::Connecting {
             return;
         }
-        session.connection.flush_acks();
+        session.connection.flush_acks(now);
         if !session.connection.output().is_empty() {
             let spare = self.driver.spare();
             let output = std::mem::replace(session.connection.output(), spare);

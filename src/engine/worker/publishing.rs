@@ -12,7 +12,7 @@ use crate::engine::call::Answer;
 use crate::engine::command::Command;
 use crate::engine::error::Error;
 use crate::engine::outlet::{Outlet, Taken};
-use crate::engine::publisher::{OpenedPublisher, PublisherOptions};
+use crate::engine::publisher::{Handle, PublisherOptions};
 use crate::protocol::{Method, confirm};
 
 /// How many octets a line has queued at the driver before publishers are asked for more: enough to keep the socket busy while the next
@@ -27,7 +27,7 @@ pub(in crate::engine) struct PublisherSlot {
     channel: ChannelId,
     serial: u64,
     confirms: bool,
-    opening: Option<(PublisherOptions, Answer<OpenedPublisher>)>,
+    opening: Option<(PublisherOptions, Answer<Handle>)>,
     end: End,
 }
 
@@ -55,7 +55,7 @@ impl<D: Driver> Worker<D> {
         now: Instant,
         options: PublisherOptions,
         confirms: bool,
-        answer: Answer<OpenedPublisher>,
+        answer: Answer<Handle>,
     ) {
         let line = PUBLISHING;
         if !self.lines[line].is_open() {
@@ -137,14 +137,11 @@ impl<D: Driver> Worker<D> {
                 (publisher, slot.serial),
             ));
             slot.outlet = Some(Arc::clone(&outlet));
-            let opened = OpenedPublisher {
-                outlet,
-                mailbox: Arc::clone(&self.mailbox),
-            };
-            if answer.send(Ok(opened)).is_err() {
-                // Nobody waits for it any more.
-                slot.end = End::Wanted(None);
+            if self.shutdown.is_some() {
+                outlet.refuse_more(Error::Stopped);
             }
+            // Where nobody waits for it any more, dropping the handle closes it.
+            let _ = answer.send(Ok(Handle::new(outlet, Arc::clone(&self.mailbox))));
         }
     }
 
@@ -156,26 +153,31 @@ impl<D: Driver> Worker<D> {
         }
     }
 
-    pub(super) fn close_publisher(
-        &mut self,
-        publisher: Token,
-        serial: u64,
-        answer: Option<Answer<()>>,
-    ) {
-        let slot = self.publishers.get_mut(publisher as usize);
-        match slot.filter(|slot| slot.serial == serial) {
-            Some(slot) => slot.end = End::Wanted(answer),
+    pub(super) fn close_publisher(&mut self, outlet: &Outlet, answer: Option<Answer<()>>) {
+        let slot = self.publishers.get_mut(outlet.token as usize);
+        match slot.filter(|slot| slot.serial == outlet.serial) {
+            Some(slot) if matches!(slot.end, End::NotYet | End::Wanted(_)) => {
+                slot.end = End::Wanted(answer);
+            }
+            Some(slot) => slot.end = End::Closing(answer),
             None => {
                 if let Some(answer) = answer {
-                    let _ = answer.send(Ok(()));
+                    // It ended before: by itself, or because of an error that its user has to hear of.
+                    let _ = answer.send(match outlet.end() {
+                        None | Some(Error::Stopped) => Ok(()),
+                        Some(error) => Err(error),
+                    });
                 }
             }
         }
     }
 
-    /// Asks every publisher to end when it is done.
+    /// Asks every publisher to end when it is done. Those that go on publishing would never be: they are refused.
     pub(super) fn end_publishers(&mut self) {
         for (_, slot) in &mut self.publishers {
+            if let Some(outlet) = &slot.outlet {
+                outlet.refuse_more(Error::Stopped);
+            }
             if matches!(slot.end, End::NotYet) {
                 slot.end = End::Wanted(None);
             }

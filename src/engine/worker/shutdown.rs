@@ -8,8 +8,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::line::LANES;
+use super::line::{GET_LANE, LANES};
 use super::{MAIN, PUBLISHING, Phase, Worker};
+use crate::connection::ConnectionError;
 use crate::driver::Driver;
 use crate::engine::call::Answer;
 use crate::engine::consumer::CancelReason;
@@ -22,6 +23,22 @@ pub(super) struct Shutdown {
     timeout: Duration,
     answers: Vec<Answer<()>>,
     is_closing: bool,
+    /// The connection that was lost before everything on it was finished.
+    lost: Option<ConnectionError>,
+}
+
+impl Shutdown {
+    /// Whether connections are being closed: nothing new is begun.
+    pub fn is_closing(&self) -> bool {
+        self.is_closing
+    }
+
+    /// A connection has ended.
+    pub fn note_lost(&mut self, error: &ConnectionError) {
+        if !self.is_closing {
+            self.lost.get_or_insert_with(|| error.clone());
+        }
+    }
 }
 
 impl<D: Driver> Worker<D> {
@@ -41,6 +58,7 @@ impl<D: Driver> Worker<D> {
             timeout,
             answers: vec![answer],
             is_closing: false,
+            lost: None,
         });
         let consumers: Vec<_> = self.consumers.iter().map(|(token, _)| token).collect();
         for consumer in consumers {
@@ -70,13 +88,26 @@ impl<D: Driver> Worker<D> {
             .iter()
             .all(|line| self.lines[*line].session.is_none());
         if is_done {
-            self.finish_shutdown(now, &Ok(()));
+            let lost = self.shutdown.as_ref().and_then(|shutdown| {
+                Some(Error::ShutdownIncomplete {
+                    timeout: shutdown.timeout,
+                    left: format!("the connection was lost: {}", shutdown.lost.as_ref()?),
+                })
+            });
+            self.finish_shutdown(now, &lost.map_or(Ok(()), Err));
         }
         is_done
     }
 
     /// Whether nothing that was begun waits for its end.
-    fn is_at_rest(&self) -> bool {
+    fn is_at_rest(&mut self) -> bool {
+        let got = self.lines[MAIN].lanes[GET_LANE].channel;
+        if let Some(channel) = got
+            && let Some((connection, _)) = self.lines[MAIN].open_connection()
+            && connection.open_deliveries(channel) > 0
+        {
+            return false;
+        }
         let lanes_idle = |line: usize| self.lines[line].lanes.iter().all(|lane| lane.is_idle());
         self.consumers.is_empty() && self.publishers.is_empty() && lanes_idle(MAIN)
     }

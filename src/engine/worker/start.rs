@@ -1,6 +1,7 @@
 //! How a worker comes to life, and how an engine learns that all of them have.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::Instant;
@@ -148,7 +149,10 @@ fn live(
         start_failed: None,
     };
     worker.ensure_line(MAIN, Instant::now());
-    let result = worker.run();
+    let result = catch_unwind(AssertUnwindSafe(|| worker.run())).unwrap_or_else(|_| {
+        let what = "it panicked, which is a bug; the panic's message is on standard error";
+        Err(Error::Driver(what.into()))
+    });
     if let Err(error) = &result {
         worker.fail_all(error);
     }
