@@ -61,8 +61,10 @@ fn run(plan: &Plan, interrupt: &Interrupt) -> ExitCode {
         elapsed: started.elapsed(),
         is_interrupted: matches!(ended, Ok(Ended::Interrupted)),
     };
-    // A closed pipe is no reason to fail: the work is done.
-    let _ = writeln!(std::io::stdout(), "{summary}");
+    if ended.is_ok() || tally.has_begun() {
+        // A closed pipe is no reason to fail: the work is done.
+        let _ = writeln!(std::io::stdout(), "{summary}");
+    }
     match ended {
         Ok(Ended::Complete) => ExitCode::SUCCESS,
         Ok(Ended::Interrupted) => ExitCode::from(interrupt.status().unwrap_or(1)),

@@ -24,6 +24,11 @@ pub struct Tally {
 }
 
 impl Tally {
+    /// Whether anything was done at all.
+    pub fn has_begun(&self) -> bool {
+        self.lines + self.taken() > 0
+    }
+
     /// Messages taken from the queue.
     pub fn taken(&self) -> u64 {
         self.stored.new + self.stored.known

@@ -55,6 +55,9 @@ const PEERS: [Peer; 2] = [
     },
 ];
 
+/// The runs of each peer.
+type Runs = [Vec<Summary>; 2];
+
 impl Compare {
     pub fn run(&self) -> Result<()> {
         let queue = format!("amqp-uring-perf-{}", std::process::id());
@@ -76,7 +79,7 @@ impl Compare {
     }
 
     /// For each peer its runs: publishing, consuming.
-    fn rounds(&self, queue: &str) -> Result<([Vec<Summary>; 2], [Vec<Summary>; 2])> {
+    fn rounds(&self, queue: &str) -> Result<(Runs, Runs)> {
         let publish = Publish {
             uri: self.uri.clone(),
             exchange: String::new(),
@@ -111,7 +114,7 @@ impl Compare {
     }
 }
 
-fn print_table(what: &str, runs: &[Vec<Summary>; 2]) {
+fn print_table(what: &str, runs: &Runs) {
     println!("\n{what}:");
     let rate = |runs: &[Summary]| median(runs.iter().map(|run| run.messages_per_second));
     let cpu = |runs: &[Summary]| median(runs.iter().map(|run| run.cpu_ns_per_message));
