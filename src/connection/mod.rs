@@ -474,9 +474,6 @@ impl Connection {
     pub fn close(&mut self, code: ReplyCode, text: &str) {
         match self.phase {
             Phase::Open | Phase::OpenOk => {
-                for channel in self.channels.iter_mut() {
-                    channel.acks.flush_all(channel.id.number(), &mut self.out);
-                }
                 self.write_close(code, text);
                 self.phase = Phase::Closing;
             }
@@ -485,7 +482,11 @@ impl Connection {
         }
     }
 
+    /// What is finished is acknowledged first: it must not be delivered again for want of a turn.
     fn write_close(&mut self, code: ReplyCode, text: &str) {
+        for channel in self.channels.iter_mut() {
+            channel.acks.flush_all(channel.id.number(), &mut self.out);
+        }
         let close = connection_class::Close {
             reply_code: code.code(),
             reply_text: short_text(text),

@@ -112,7 +112,7 @@ fn bodies_of_all_sizes_between_one_another_stay_apart() {
         let properties = Properties::default();
         if number % 2 == 0 {
             publisher
-                .publish("", &queue, &properties, body(*octets))
+                .publish("", &queue, &properties, body(*octets).as_slice())
                 .unwrap();
         } else {
             publisher

@@ -218,7 +218,7 @@ fn connection_name_and_client_properties_reach_the_broker() {
         .unwrap();
     let found = evaluate(&format!(
         "[P || [{{client_properties, P}}] <- rabbit_networking:connection_info_all([client_properties]), \
-         lists:keyfind(<<\"connection_name\">>, 1, P) =:= {{<<\"connection_name\">>, longstr, <<\"{name}\">>}}]."
+         is_list(P), lists:keyfind(<<\"connection_name\">>, 1, P) =:= {{<<\"connection_name\">>, longstr, <<\"{name}\">>}}]."
     ));
     for expected in [
         name.as_str(),

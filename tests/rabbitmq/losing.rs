@@ -176,7 +176,7 @@ fn a_connection_closed_by_the_broker_is_told_once_with_its_reason() {
     evaluate(&format!(
         "[rabbit_networking:close_connection(Pid, \"closed by a test\") || \
          [{{pid, Pid}}, {{client_properties, P}}] <- rabbit_networking:connection_info_all([pid, client_properties]), \
-         lists:keyfind(<<\"connection_name\">>, 1, P) =:= {{<<\"connection_name\">>, longstr, <<\"{name}\">>}}]."
+         is_list(P), lists:keyfind(<<\"connection_name\">>, 1, P) =:= {{<<\"connection_name\">>, longstr, <<\"{name}\">>}}]."
     ));
     let event = receive(&events, 1).remove(0);
     let Event::ConnectionLost {

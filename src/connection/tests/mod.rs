@@ -435,13 +435,20 @@ pub fn show(mut octets: &[u8]) -> Vec<String> {
     lines
 }
 
-/// The code of the `connection.close` that is all of the output.
+/// The code of the `connection.close` that ends the output; before it there are acks only.
 pub fn close_code(client: &mut Client) -> ReplyCode {
     let out = std::mem::take(client.connection.output());
-    let Ok(Decoded::Frame { frame, octets }) = Frame::decode(&out, u32::MAX) else {
-        panic!("no frame in the output: {out:?}");
+    let mut rest = &out[..];
+    let frame = loop {
+        let Ok(Decoded::Frame { frame, octets }) = Frame::decode(rest, u32::MAX) else {
+            panic!("no frame in the output: {out:?}");
+        };
+        rest = &rest[octets..];
+        if !matches!(Method::decode(frame.payload), Ok(Method::BasicAck(_))) {
+            break frame;
+        }
     };
-    assert_eq!((octets, frame.channel), (out.len(), 0));
+    assert_eq!((rest.len(), frame.channel), (0, 0));
     let Ok(Method::ConnectionClose(close)) = Method::decode(frame.payload) else {
         panic!("no connection.close: {:?}", show(&out));
     };

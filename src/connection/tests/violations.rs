@@ -47,6 +47,22 @@ fn unexpected_frame(found: &'static str, channel: u16, expected: &'static str) -
 }
 
 #[test]
+fn what_was_finished_before_is_acknowledged_before_the_close() {
+    let mut client = Client::open();
+    let channel = client.channel();
+    client.consumer(channel, 5, false);
+    let octets = [
+        delivery(1, "ctag-5", 1, b""),
+        delivery(1, "ctag-5", 2, b""),
+        ack(2, 1, false),
+    ];
+    client.feed(&octets.concat()).unwrap_err();
+    let sent = client.sent();
+    assert_eq!(sent[..1], show(&ack(1, 2, true)));
+    assert!(sent[1].contains("ConnectionClose"), "{sent:?}");
+}
+
+#[test]
 fn a_frame_for_a_channel_that_was_never_open() {
     for octets in [
         ack(2, 1, false),
