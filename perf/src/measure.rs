@@ -84,3 +84,32 @@ impl Summary {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_summary_counts_cpu_time_and_memory_and_has_the_documented_fields() {
+        let start = Start::now();
+        let mut work = 0_u64;
+        while start.summary(1, 0).cpu_seconds < 0.01 {
+            work = std::hint::black_box(work + 1);
+        }
+        let summary = start.summary(10, 1280);
+        assert!(summary.seconds > 0.0 && summary.max_rss_bytes > 0);
+        assert!(summary.cpu_ns_per_message >= 1e6);
+        let json = serde_json::to_value(&summary).unwrap();
+        for field in [
+            "messages",
+            "seconds",
+            "messages_per_second",
+            "bytes",
+            "cpu_seconds",
+            "cpu_ns_per_message",
+            "max_rss_bytes",
+        ] {
+            assert!(json[field].is_number(), "{field}");
+        }
+    }
+}

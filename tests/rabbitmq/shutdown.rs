@@ -35,8 +35,8 @@ fn a_shutdown_sends_every_ack() {
         .consumer(Queue::named(&queue))
         .prefetch(0)
         .start(move |delivery| {
-            // Every other one is answered behind one that is not.
-            if delivery.delivery_tag() % 2 == 1 {
+            // Every other one, and so the last one, is answered later.
+            if delivery.delivery_tag() % 2 == 0 {
                 held.push(delivery.detach());
                 if held.len() * 2 == MESSAGES as usize {
                     let _ = sender.send(std::mem::take(&mut held));
