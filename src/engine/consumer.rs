@@ -296,7 +296,7 @@ impl Consumer {
     /// A broker's consumer keeps the window it was started with (<https://www.rabbitmq.com/docs/consumer-prefetch>): it is cancelled and
     /// started again on its channel, with a tag chosen by the broker. The handler goes on and no delivery is lost or comes twice, but those from before
     /// do not count in the new window, a quorum queue may mark some as redelivered, and a single active consumer
-    /// (`x-single-active-consumer`) may lose its place to another.
+    /// (`x-single-active-consumer`) may lose its place to another. An auto-delete queue would go with it: there it is refused.
     ///
     /// One change is under way at a time: another one is refused until it is answered.
     pub fn set_prefetch(&self, messages: u16) -> Call<()> {

@@ -113,6 +113,11 @@ impl Queue {
         self
     }
 
+    /// Whether it goes with its last consumer, as far as can be known here.
+    pub(super) fn is_auto_delete(&self) -> bool {
+        self.auto_delete
+    }
+
     pub(super) fn is_declared(&self) -> bool {
         self.declare == Declare::Active
     }

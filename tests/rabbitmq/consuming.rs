@@ -468,3 +468,38 @@ fn cancelling_twice_at_once_and_later_is_answered() {
     }
     consumer.cancel().wait(Duration::from_secs(5)).unwrap();
 }
+
+#[test]
+#[ignore = "needs RabbitMQ: tests/run starts one"]
+fn the_prefetch_of_a_consumer_whose_queue_would_go_with_it_stays() {
+    let engine = Scratch::new();
+    let call = engine.consumer(Queue::server_named());
+    let consumer = call.start(|_| Disposition::Ack).wait(WAIT).unwrap();
+    let refused = consumer.set_prefetch(5).wait(WAIT);
+    assert!(
+        matches!(
+            refused,
+            Err(Error::Parameter {
+                what: "prefetch",
+                ..
+            })
+        ),
+        "{refused:?}"
+    );
+    assert_eq!(consumer.state(), ConsumerState::Consuming);
+}
+
+#[test]
+#[ignore = "needs RabbitMQ: tests/run starts one"]
+fn a_cancel_is_answered_after_its_callback() {
+    let engine = Scratch::new();
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let consumer = engine
+        .consumer(Queue::server_named())
+        .on_cancel(move |reason| sender.send(reason.clone()).unwrap())
+        .start(|_| Disposition::Ack)
+        .wait(WAIT)
+        .unwrap();
+    consumer.cancel().wait(WAIT).unwrap();
+    assert_eq!(receiver.try_recv(), Ok(CancelReason::Requested));
+}

@@ -53,6 +53,8 @@ pub(in crate::engine) struct ConsumerSlot {
     reason: Option<CancelReason>,
     /// Whether its prefetch is being changed.
     is_restarting: bool,
+    /// Whether its queue goes with its last consumer.
+    is_auto_delete: bool,
 }
 
 impl ConsumerSlot {
@@ -153,6 +155,7 @@ impl<D: Driver> Worker<D> {
             cancelled: Vec::new(),
             reason: None,
             is_restarting: false,
+            is_auto_delete: queue.is_auto_delete(),
         });
         if let Err(error) = self.set_up_consumer(token, &queue) {
             self.consumer_failed(token, error);
@@ -311,11 +314,11 @@ impl<D: Driver> Worker<D> {
             status.state = ConsumerState::Cancelled;
             status.reason = Some(reason.clone());
         }
-        for answer in slot.cancelled.drain(..) {
-            let _ = answer.send(Ok(()));
-        }
         if let Some(on_cancel) = slot.callbacks.on_cancel.take() {
             shielded("on_cancel", || on_cancel(&reason));
+        }
+        for answer in slot.cancelled.drain(..) {
+            let _ = answer.send(Ok(()));
         }
         self.close_drained(consumer);
     }
@@ -385,6 +388,9 @@ impl<D: Driver> Worker<D> {
         };
         if slot.no_ack {
             let _ = answer.send(Ok(()));
+        } else if slot.is_auto_delete {
+            let why = "its queue is deleted with its last consumer, and it would have to be cancelled first";
+            let _ = answer.send(Err(Error::parameter("prefetch", why)));
         } else if slot.is_restarting {
             let refused = Refused::TooManyCalls(1);
             let operation = "basic.qos";
