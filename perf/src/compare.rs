@@ -16,7 +16,12 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Args)]
 pub struct Compare {
     /// The broker, as an AMQP URI.
-    #[arg(long, env = "AMQP_URL", default_value = "amqp://guest:guest@localhost")]
+    #[arg(
+        long,
+        env = "AMQP_URL",
+        hide_env_values = true,
+        default_value = "amqp://guest:guest@localhost"
+    )]
     uri: String,
     /// Messages in each run.
     #[arg(long, default_value_t = 100_000)]
@@ -104,7 +109,9 @@ impl Compare {
         let mut publishes = [Vec::new(), Vec::new()];
         let mut consumes = [Vec::new(), Vec::new()];
         for round in 1..=self.rounds {
-            for (index, peer) in PEERS.iter().enumerate() {
+            // Each goes first in its turn.
+            for index in [round % PEERS.len(), (round + 1) % PEERS.len()] {
+                let peer = &PEERS[index];
                 publishes[index].push((peer.publish)(&publish)?);
                 consumes[index].push((peer.consume)(&consume)?);
                 eprintln!("round {round} of {}: {}", self.rounds, peer.name);

@@ -15,7 +15,12 @@ const SETUP_TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Args, Clone)]
 pub struct Consume {
     /// The broker, as an AMQP URI.
-    #[arg(long, env = "AMQP_URL", default_value = "amqp://guest:guest@localhost")]
+    #[arg(
+        long,
+        env = "AMQP_URL",
+        hide_env_values = true,
+        default_value = "amqp://guest:guest@localhost"
+    )]
     pub uri: String,
     /// The queue; it must exist.
     #[arg(long)]
@@ -26,7 +31,7 @@ pub struct Consume {
     /// How many messages may be unanswered at a time.
     #[arg(long, default_value_t = 2000)]
     pub prefetch: u16,
-    /// Let the broker take messages as acknowledged when it sends them.
+    /// Let the broker take messages as acknowledged when it sends them: what comes beyond `--messages` is lost then.
     #[arg(long)]
     pub no_ack: bool,
     /// Give up when the messages have not come within this many seconds.
@@ -43,13 +48,16 @@ impl Consume {
         let engine = Engine::connect(&self.uri)?;
         let (done, result) = mpsc::channel();
         let (wanted, mut taken, mut octets, mut start) = (self.messages, 0, 0, None);
+        let mut surplus = Vec::new();
         let consumer = engine
             .consumer(Queue::named(&self.queue))
             .prefetch(self.prefetch)
             .no_ack(self.no_ack)
             .start(move |delivery| {
                 if taken == wanted {
-                    return Disposition::Nack { requeue: true };
+                    // Kept until the consumer is gone, so that the broker does not deliver it again and again.
+                    surplus.push(delivery.detach());
+                    return Disposition::Detached;
                 }
                 let start: &mut Start = start.get_or_insert_with(Start::now);
                 taken += 1;

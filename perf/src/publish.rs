@@ -14,7 +14,12 @@ const END_TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Args, Clone)]
 pub struct Publish {
     /// The broker, as an AMQP URI.
-    #[arg(long, env = "AMQP_URL", default_value = "amqp://guest:guest@localhost")]
+    #[arg(
+        long,
+        env = "AMQP_URL",
+        hide_env_values = true,
+        default_value = "amqp://guest:guest@localhost"
+    )]
     pub uri: String,
     /// The exchange; the default exchange unless given.
     #[arg(long, default_value = "")]

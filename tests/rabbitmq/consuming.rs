@@ -5,8 +5,8 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use amqp_uring::{
-    ConsumerState, DetachedDelivery, Disposition, Engine, Error, Properties, PublisherOptions,
-    Queue, ReplyCode,
+    CancelReason, ConsumerState, DetachedDelivery, Disposition, Engine, Error, Properties,
+    PublisherOptions, Queue, ReplyCode,
 };
 
 use super::support::{Scratch, WAIT, node, receive, tally, wait_until};

@@ -151,7 +151,7 @@ impl Scratch {
                 .unwrap();
         }
         let report = publisher.wait_for_confirms(WAIT).unwrap();
-        assert_eq!(report.counts.acked, messages.into());
+        assert_eq!(report.counts.acked, u64::from(messages));
     }
 
     /// Messages that are ready in a queue.
