@@ -488,7 +488,7 @@ impl<D: Driver> Worker<D> {
     }
 
     /// Handlers that panicked: what they held goes back, their consumers end, the user is told.
-    pub(super) fn report_panics(&mut self, _now: Instant) {
+    pub(super) fn report_panics(&mut self) {
         for panicked in std::mem::take(&mut self.panicked) {
             let Some(slot) = self.consumers.get(panicked.consumer as usize) else {
                 continue;

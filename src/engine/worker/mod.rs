@@ -225,7 +225,7 @@ impl<D: Driver> Worker<D> {
             tracing::warn!(worker = self.index, %error, "the broker broke the protocol");
         }
         self.events(line, now);
-        self.report_panics(now);
+        self.report_panics();
     }
 
     /// Handles what the connection has to say.
@@ -235,7 +235,7 @@ impl<D: Driver> Worker<D> {
         {
             match event {
                 connection::Event::Open { .. } => self.line_opened(line, now),
-                connection::Event::Reply { call, reply } => self.replied(line, call, reply, now),
+                connection::Event::Reply { call, reply } => self.replied(line, call, reply),
                 connection::Event::ChannelClosed { channel, error } => {
                     self.channel_closed(line, channel, error);
                 }
@@ -257,13 +257,7 @@ impl<D: Driver> Worker<D> {
         }
     }
 
-    fn replied(
-        &mut self,
-        line: usize,
-        call: Token,
-        reply: Result<Reply, ChannelError>,
-        now: Instant,
-    ) {
+    fn replied(&mut self, line: usize, call: Token, reply: Result<Reply, ChannelError>) {
         match self.lines[line].calls.try_remove(call as usize) {
             Some(Pending::LaneOpen) | None => {}
             Some(Pending::Job(lane)) => self.job_answered(line, lane, reply),
@@ -283,7 +277,7 @@ impl<D: Driver> Worker<D> {
                 self.prefetch_changed(consumer, answer, reply);
             }
             Some(Pending::PublisherSetup { publisher, is_last }) => {
-                self.publisher_progressed(publisher, is_last, reply, now)
+                self.publisher_progressed(publisher, is_last, reply)
             }
             Some(Pending::PublisherClosed { publisher }) => self.forget_publisher(publisher),
         }
@@ -305,7 +299,7 @@ impl<D: Driver> Worker<D> {
     fn settle(&mut self, line: usize, now: Instant) {
         self.events(line, now);
         self.renew_line(line, now);
-        self.report_panics(now);
+        self.report_panics();
         self.close_idle_publishers(line);
         for lane in line::LANES {
             self.run_lane(line, lane);

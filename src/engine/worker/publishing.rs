@@ -110,7 +110,6 @@ impl<D: Driver> Worker<D> {
         publisher: Token,
         is_last: bool,
         reply: Result<Reply, ChannelError>,
-        _now: Instant,
     ) {
         let Some(slot) = self.publishers.get_mut(publisher as usize) else {
             return;
