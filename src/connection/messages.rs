@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::acks::Answer;
-use super::channel::CallKind;
+use super::channel::{CallKind, Channel};
 use super::content::Content;
 use super::delivery::{Body, Confirm, Delivery, Returned, Sink};
 use super::dispatch::unexpected;
@@ -16,6 +16,19 @@ pub(super) struct Message<'a> {
     pub method: Method<'a>,
     pub header: ContentHeader<'a>,
     pub body: Body<'a>,
+}
+
+/// A delivery tag that does not follow the last one would make later acks mean something else.
+#[inline]
+fn check_tag(channel: &Channel, tag: u64) -> Result<(), Violation> {
+    if channel.acks.follows(tag) {
+        return Ok(());
+    }
+    Err(Violation::DeliveryTag {
+        found: tag,
+        last: channel.acks.last(),
+        channel: channel.id.number(),
+    })
 }
 
 impl Connection {
@@ -85,15 +98,7 @@ impl Connection {
             return Ok(());
         };
         let tag = deliver.delivery_tag;
-        let last = channel.acks.last();
-        if !channel.acks.follows(tag) {
-            return Err(Violation::DeliveryTag {
-                found: tag,
-                last,
-                channel: number,
-            }
-            .into());
-        }
+        check_tag(channel, tag)?;
         let Some(consumer) = channel.consumer(deliver.consumer_tag.as_bytes()) else {
             return Err(Violation::UnknownConsumer {
                 tag: deliver.consumer_tag.to_string(),
@@ -138,15 +143,7 @@ impl Connection {
             return Ok(());
         };
         let tag = get_ok.delivery_tag;
-        let last = channel.acks.last();
-        if !channel.acks.follows(tag) {
-            return Err(Violation::DeliveryTag {
-                found: tag,
-                last,
-                channel: number,
-            }
-            .into());
-        }
+        check_tag(channel, tag)?;
         let Some(call) = channel.answer(&message.method) else {
             return Err(unexpected(
                 "basic.get-ok",

@@ -107,7 +107,7 @@ impl Outlet {
     }
 
     pub fn lock(&self) -> MutexGuard<'_, State> {
-        // A panic under the lock can only come from a user's waker; the state is whole at those points.
+        // A panic under the lock can only come from cloning a user's waker; the state is whole at those points.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
