@@ -5,11 +5,11 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use amqp_uring::{
-    CancelReason, ConsumerState, DetachedDelivery, Disposition, Engine, Error, Properties,
-    PublisherOptions, Queue, ReplyCode,
+    CancelReason, ConsumerState, Disposition, Engine, Error, Properties, PublisherOptions, Queue,
+    ReplyCode,
 };
 
-use super::support::{Scratch, WAIT, node, receive, tally, wait_until};
+use super::support::{Scratch, WAIT, keep, node, receive, tally, wait_until};
 
 #[test]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
@@ -75,28 +75,6 @@ fn two_consumers_share_a_queue() {
     assert!(seen.iter().all(|(.., redelivered)| !redelivered));
     let shares = tally(seen.iter().map(|(name, ..)| name.to_string()));
     assert_eq!(shares.len(), 2, "{shares:?}");
-}
-
-/// A consumer that keeps every delivery, and tells of it.
-fn keep(
-    engine: &Engine,
-    queue: &str,
-    prefetch: u16,
-) -> (
-    amqp_uring::Consumer,
-    std::sync::mpsc::Receiver<DetachedDelivery>,
-) {
-    let (sender, receiver) = channel();
-    let consumer = engine
-        .consumer(Queue::named(queue))
-        .prefetch(prefetch)
-        .start(move |delivery| {
-            let _ = sender.send(delivery.detach());
-            Disposition::Detached
-        })
-        .wait(WAIT)
-        .unwrap();
-    (consumer, receiver)
 }
 
 #[test]

@@ -4,23 +4,9 @@ use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use amqp_uring::{Consumer, DetachedDelivery, Disposition, Engine, Error, Queue};
+use amqp_uring::{DetachedDelivery, Disposition, Error, Queue};
 
-use super::support::{Scratch, WAIT, connect, receive, wait_until};
-
-fn detach(engine: &Engine, queue: &str, prefetch: u16) -> (Consumer, Receiver<DetachedDelivery>) {
-    let (sender, receiver) = channel();
-    let consumer = engine
-        .consumer(Queue::named(queue))
-        .prefetch(prefetch)
-        .start(move |delivery| {
-            let _ = sender.send(delivery.detach());
-            Disposition::Detached
-        })
-        .wait(WAIT)
-        .unwrap();
-    (consumer, receiver)
-}
+use super::support::{Scratch, WAIT, connect, keep, receive, wait_until};
 
 /// Acknowledges `messages` deliveries on four threads, each holding a few back and answering them in reverse.
 fn ack_in_disorder(receiver: Receiver<DetachedDelivery>, messages: usize, held_max: usize) {
@@ -63,7 +49,7 @@ fn acks_in_any_order_from_many_threads_leave_nothing_behind() {
         let queue = scratch.queue("disorder");
         scratch.fill(&queue, MESSAGES);
         let engine = connect();
-        let (_, receiver) = detach(&engine, &queue, prefetch);
+        let (_, receiver) = keep(&engine, &queue, prefetch);
         ack_in_disorder(receiver, MESSAGES as usize, 2);
         engine.shutdown(WAIT).unwrap();
         assert_eq!(scratch.depth(&queue), 0);
@@ -79,7 +65,7 @@ fn a_window_of_one_goes_on_with_every_ack() {
     let engine = Scratch::new();
     let queue = engine.queue("one");
     engine.fill(&queue, 300);
-    let (_consumer, receiver) = detach(&engine, &queue, 1);
+    let (_consumer, receiver) = keep(&engine, &queue, 1);
     for number in 0..300 {
         let delivery = receive(&receiver, 1).remove(0);
         assert_eq!(delivery.body, number.to_string());
@@ -93,7 +79,7 @@ fn one_delivery_that_is_held_does_not_stop_the_others() {
     let engine = Scratch::new();
     let queue = engine.queue("held");
     engine.fill(&queue, 1000);
-    let (consumer, receiver) = detach(&engine, &queue, 10);
+    let (consumer, receiver) = keep(&engine, &queue, 10);
     let held = receive(&receiver, 1).remove(0);
     for _ in 0..999 {
         receive(&receiver, 1).remove(0).acker.ack().unwrap();
@@ -109,7 +95,7 @@ fn a_dropped_acker_requeues() {
     let engine = Scratch::new();
     let queue = engine.queue("dropped");
     engine.fill(&queue, 5);
-    let (_consumer, receiver) = detach(&engine, &queue, 100);
+    let (_consumer, receiver) = keep(&engine, &queue, 100);
     drop(receive(&receiver, 5));
     for (number, again) in receive(&receiver, 5).into_iter().enumerate() {
         assert!(again.redelivered);
@@ -124,7 +110,7 @@ fn ackers_nack_and_reject_with_and_without_requeue() {
     let engine = Scratch::new();
     let queue = engine.queue("nack");
     engine.fill(&queue, 4);
-    let (consumer, receiver) = detach(&engine, &queue, 100);
+    let (consumer, receiver) = keep(&engine, &queue, 100);
     for (number, delivery) in receive(&receiver, 4).into_iter().enumerate() {
         let requeue = number % 2 == 0;
         match number < 2 {
@@ -150,7 +136,7 @@ fn ack_up_to_answers_everything_before() {
     let queue = scratch.queue("up-to");
     scratch.fill(&queue, 20);
     let engine = connect();
-    let (_, receiver) = detach(&engine, &queue, 100);
+    let (_, receiver) = keep(&engine, &queue, 100);
     let mut held = receive(&receiver, 20);
     let rest = held.split_off(15);
     let fifteenth = held.pop().unwrap();
@@ -172,7 +158,7 @@ fn a_cancelled_consumers_deliveries_can_still_be_answered() {
     let queue = scratch.queue("late");
     scratch.fill(&queue, 10);
     let engine = connect();
-    let (consumer, receiver) = detach(&engine, &queue, 10);
+    let (consumer, receiver) = keep(&engine, &queue, 10);
     let held = receive(&receiver, 10);
     consumer.cancel().wait(WAIT).unwrap();
     for delivery in held {
@@ -189,7 +175,7 @@ fn an_answer_after_the_end_of_the_engine_says_so() {
     let queue = scratch.queue("stopped");
     scratch.fill(&queue, 2);
     let engine = connect();
-    let (_, receiver) = detach(&engine, &queue, 10);
+    let (_, receiver) = keep(&engine, &queue, 10);
     let mut held = receive(&receiver, 2);
     drop(engine.shutdown(std::time::Duration::ZERO));
     let acker = held.remove(0).acker;

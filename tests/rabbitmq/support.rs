@@ -13,8 +13,8 @@ use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use amqp_uring::{
-    CancelReason, DeleteIf, Disposition, Engine, Event, Exchange, Node, Properties, Publisher,
-    PublisherOptions, Queue,
+    CancelReason, Consumer, DeleteIf, DetachedDelivery, Disposition, Engine, Event, Exchange, Node,
+    Properties, Publisher, PublisherOptions, Queue,
 };
 
 /// Far longer than anything takes: only what hangs meets it.
@@ -289,4 +289,19 @@ pub fn tally(texts: impl IntoIterator<Item = String>) -> HashMap<String, usize> 
         *tally.entry(text).or_default() += 1;
     }
     tally
+}
+
+/// A consumer whose deliveries are all taken along: they come through the receiver.
+pub fn keep(engine: &Engine, queue: &str, prefetch: u16) -> (Consumer, Receiver<DetachedDelivery>) {
+    let (sender, receiver) = channel();
+    let consumer = engine
+        .consumer(Queue::named(queue))
+        .prefetch(prefetch)
+        .start(move |delivery| {
+            let _ = sender.send(delivery.detach());
+            Disposition::Detached
+        })
+        .wait(WAIT)
+        .unwrap();
+    (consumer, receiver)
 }
