@@ -25,14 +25,19 @@ pub use connection::{
     ChannelError, CloseReason, ConfirmCounts, ConnectionError, Outcome, Refused, Returned,
     Violation,
 };
+pub use driver::Driver;
+#[cfg(feature = "tokio-uring")]
+pub use engine::LocalWorker;
 pub use engine::{
     Acker, Binding, CALL_TIMEOUT_DEFAULT, CONNECT_TIMEOUT_DEFAULT, Call, CallFuture, CancelReason,
     ConfirmReport, ConnectCause, ConnectFailure, Consumer, ConsumerBuilder, ConsumerState,
-    DeleteIf, Delivery, DetachedDelivery, Disposition, Engine, EngineBuilder, Error, Event,
-    Exchange, HEARTBEAT_DEFAULT, Node, PORT_DEFAULT, PREFETCH_DEFAULT, Payload, Publisher,
-    PublisherOptions, Queue, QueueInfo, Receipt, UNCOPIED_BODY_OCTETS_MIN, UnconfirmedPublisher,
-    WORKERS_MAX,
+    DeleteIf, Deliveries, Delivery, DetachedDelivery, Disposition, Engine, EngineBuilder,
+    EngineStats, Error, Event, Exchange, HEARTBEAT_DEFAULT, IN_FLIGHT_DEFAULT, Message, Node,
+    PORT_DEFAULT, PREFETCH_DEFAULT, Payload, Publisher, PublisherOptions, Queue, QueueInfo,
+    Receipt, UNCOPIED_BODY_OCTETS_MIN, UnconfirmedPublisher, WORKERS_MAX, WorkerStats,
 };
+/// Re-exported from `futures-core`: what [`Deliveries`] are.
+pub use futures_util::Stream;
 pub use protocol::{
     DecodeError, EncodeError, FieldArray, FieldTable, Properties, PropertiesBuilder, PropertiesRef,
     ReplyCode, ShortStr, Value,

@@ -1,13 +1,15 @@
-//! `compare`: this engine and lapin, publishing to and consuming from the same queue, in turns.
+//! `compare`: this engine on each of its drivers and, with the feature `peers`, lapin, publishing to and consuming from the
+//! same queue, in turns.
 
 use std::time::Duration;
 
-use amqp_uring::{DeleteIf, Engine, Queue};
+use amqp_uring::{DeleteIf, Driver, Engine, Queue};
 use anyhow::Result;
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use crate::consume::Consume;
 use crate::measure::Summary;
+#[cfg(feature = "peers")]
 use crate::peer_lapin;
 use crate::publish::Publish;
 
@@ -38,30 +40,68 @@ pub struct Compare {
     /// How often each is run.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
+    /// What to compare: the first is what the others are measured by.
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = Peer::value_variants().to_vec())]
+    peers: Vec<Peer>,
 }
 
-/// A client to compare.
-struct Peer {
-    name: &'static str,
-    publish: fn(&Publish) -> Result<Summary>,
-    consume: fn(&Consume) -> Result<Summary>,
+/// What is compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Peer {
+    /// This engine on io_uring.
+    Uring,
+    /// This engine inside a tokio-uring runtime.
+    TokioUring,
+    /// This engine on epoll.
+    Epoll,
+    /// The client lapin, on tokio.
+    #[cfg(feature = "peers")]
+    Lapin,
 }
 
-const PEERS: [Peer; 2] = [
-    Peer {
-        name: "amqp-uring",
-        publish: Publish::run,
-        consume: Consume::run,
-    },
-    Peer {
-        name: "lapin",
-        publish: peer_lapin::publish,
-        consume: peer_lapin::consume,
-    },
-];
+impl Peer {
+    fn driver(self) -> Option<Driver> {
+        match self {
+            Peer::Uring => Some(Driver::Uring),
+            Peer::TokioUring => Some(Driver::TokioUring),
+            Peer::Epoll => Some(Driver::Epoll),
+            #[cfg(feature = "peers")]
+            Peer::Lapin => None,
+        }
+    }
+
+    fn publish(self, publish: &Publish) -> Result<Summary> {
+        match self {
+            #[cfg(feature = "peers")]
+            Peer::Lapin => peer_lapin::publish(publish),
+            _ => Publish {
+                driver: self.driver(),
+                ..publish.clone()
+            }
+            .run(),
+        }
+    }
+
+    fn consume(self, consume: &Consume) -> Result<Summary> {
+        match self {
+            #[cfg(feature = "peers")]
+            Peer::Lapin => peer_lapin::consume(consume),
+            _ => Consume {
+                driver: self.driver(),
+                ..consume.clone()
+            }
+            .run(),
+        }
+    }
+
+    fn name(self) -> String {
+        self.to_possible_value()
+            .map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+}
 
 /// The runs of each peer.
-type Runs = [Vec<Summary>; 2];
+type Runs = Vec<Vec<Summary>>;
 
 impl Compare {
     pub fn run(&self) -> Result<()> {
@@ -78,8 +118,8 @@ impl Compare {
             "{} messages of {} B, prefetch {}, window {}, medians of {} interleaved rounds",
             self.messages, self.size, self.prefetch, self.window, self.rounds
         );
-        print_table("publish with confirms", &publishes);
-        print_table("consume with acks", &consumes);
+        self.print_table("publish with confirms", &publishes);
+        self.print_table("consume with acks", &consumes);
         Ok(())
     }
 
@@ -95,6 +135,7 @@ impl Compare {
             no_confirm: false,
             persistent: false,
             timeout: 600,
+            driver: None,
             json: false,
         };
         let consume = Consume {
@@ -104,37 +145,41 @@ impl Compare {
             prefetch: self.prefetch,
             no_ack: false,
             timeout: 600,
+            driver: None,
             json: false,
         };
-        let mut publishes = [Vec::new(), Vec::new()];
-        let mut consumes = [Vec::new(), Vec::new()];
+        let mut publishes = vec![Vec::new(); self.peers.len()];
+        let mut consumes = publishes.clone();
         for round in 1..=self.rounds {
             // Each goes first in its turn.
-            for index in [round % PEERS.len(), (round + 1) % PEERS.len()] {
-                let peer = &PEERS[index];
-                publishes[index].push((peer.publish)(&publish)?);
-                consumes[index].push((peer.consume)(&consume)?);
-                eprintln!("round {round} of {}: {}", self.rounds, peer.name);
+            for place in 0..self.peers.len() {
+                let index = (place + round) % self.peers.len();
+                let peer = self.peers[index];
+                publishes[index].push(peer.publish(&publish)?);
+                consumes[index].push(peer.consume(&consume)?);
+                eprintln!("round {round} of {}: {}", self.rounds, peer.name());
             }
         }
         Ok((publishes, consumes))
     }
-}
 
-fn print_table(what: &str, runs: &Runs) {
-    println!("\n{what}:");
-    let rate = |runs: &[Summary]| median(runs.iter().map(|run| run.messages_per_second));
-    let cpu = |runs: &[Summary]| median(runs.iter().map(|run| run.cpu_ns_per_message));
-    let (first_rate, first_cpu) = (rate(&runs[0]), cpu(&runs[0]));
-    for (peer, runs) in PEERS.iter().zip(runs) {
-        println!(
-            "  {:<12} {:>10.0} messages/s ({:.2})  {:>8.0} ns CPU/message ({:.2})",
-            peer.name,
-            rate(runs),
-            rate(runs) / first_rate,
-            cpu(runs),
-            cpu(runs) / first_cpu,
-        );
+    fn print_table(&self, what: &str, runs: &Runs) {
+        println!("\n{what}:");
+        let middle =
+            |runs: &[Summary], figure: fn(&Summary) -> f64| median(runs.iter().map(figure));
+        let rate = |run: &Summary| run.messages_per_second;
+        let cpu = |run: &Summary| run.cpu_ns_per_message;
+        let Some(first) = runs.first() else { return };
+        for (peer, runs) in self.peers.iter().zip(runs) {
+            println!(
+                "  {:<12} {:>10.0} messages/s ({:.2})  {:>8.0} ns CPU/message ({:.2})",
+                peer.name(),
+                middle(runs, rate),
+                middle(runs, rate) / middle(first, rate),
+                middle(runs, cpu),
+                middle(runs, cpu) / middle(first, cpu),
+            );
+        }
     }
 }
 

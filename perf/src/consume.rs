@@ -3,10 +3,11 @@
 use std::sync::mpsc;
 use std::time::Duration;
 
-use amqp_uring::{Disposition, Engine, Queue};
+use amqp_uring::{Disposition, Driver, Queue};
 use anyhow::Context;
 use clap::Args;
 
+use crate::connect;
 use crate::measure::{Start, Summary};
 
 /// How long setting up and ending may take.
@@ -37,6 +38,9 @@ pub struct Consume {
     /// Give up when the messages have not come within this many seconds.
     #[arg(long, default_value_t = 600)]
     pub timeout: u64,
+    /// What moves the octets: auto, uring, epoll or tokio-uring.
+    #[arg(long, env = "AMQP_URING_DRIVER")]
+    pub driver: Option<Driver>,
     /// Print one JSON object.
     #[arg(long)]
     pub json: bool,
@@ -45,7 +49,7 @@ pub struct Consume {
 impl Consume {
     /// From the first delivery to the last.
     pub fn run(&self) -> anyhow::Result<Summary> {
-        let engine = Engine::connect(&self.uri)?;
+        let engine = connect(&self.uri, self.driver)?;
         let (done, result) = mpsc::channel();
         let (wanted, mut taken, mut octets, mut start) = (self.messages, 0, 0, None);
         let mut surplus = Vec::new();

@@ -4,10 +4,9 @@
 //! |---|---|
 //! | `measure` | rate, CPU and memory of a run, and how they are printed |
 //! | `consume`, `publish` | one command each |
-//! | `compare` | both, beside another client, interleaved (feature `peers`) |
-//! | `peer_lapin` | that other client |
+//! | `compare` | both, on each driver and beside another client, interleaved |
+//! | `peer_lapin` | that other client (feature `peers`) |
 
-#[cfg(feature = "peers")]
 mod compare;
 mod consume;
 mod measure;
@@ -15,7 +14,13 @@ mod measure;
 mod peer_lapin;
 mod publish;
 
+use std::time::Duration;
+
+use amqp_uring::{Driver, Engine};
 use clap::{Parser, Subcommand};
+
+/// More than the connect timeouts of a few addresses.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Measures amqp-uring against a broker. The queue or exchange must exist: nothing is declared or purged, except by `compare`.
 #[derive(Parser)]
@@ -31,9 +36,16 @@ enum Command {
     Consume(consume::Consume),
     /// Publishes messages.
     Publish(publish::Publish),
-    /// Publishes to and consumes from a queue of its own with this engine and with lapin, in turns.
-    #[cfg(feature = "peers")]
+    /// Publishes to and consumes from a queue of its own, with each driver of this engine and with other clients, in turns.
     Compare(compare::Compare),
+}
+
+/// An engine with one worker.
+fn connect(uri: &str, driver: Option<Driver>) -> Result<Engine, amqp_uring::Error> {
+    let builder = Engine::builder()
+        .uri(uri)
+        .driver(driver.unwrap_or_default());
+    builder.start().wait(CONNECT_TIMEOUT)
 }
 
 fn main() -> anyhow::Result<()> {
@@ -46,7 +58,6 @@ fn main() -> anyhow::Result<()> {
             let summary = publish.run()?;
             summary.print("published", publish.json)
         }
-        #[cfg(feature = "peers")]
         Command::Compare(compare) => compare.run(),
     }
 }

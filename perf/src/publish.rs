@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use amqp_uring::{Engine, Properties, PublisherOptions};
+use amqp_uring::{Driver, Properties, PublisherOptions};
 use anyhow::ensure;
 use clap::Args;
 
+use crate::connect;
 use crate::measure::{Start, Summary};
 
 /// How long ending may take.
@@ -45,6 +46,9 @@ pub struct Publish {
     /// Give up when the last confirm has not come within this many seconds.
     #[arg(long, default_value_t = 600)]
     pub timeout: u64,
+    /// What moves the octets: auto, uring, epoll or tokio-uring.
+    #[arg(long, env = "AMQP_URING_DRIVER")]
+    pub driver: Option<Driver>,
     /// Print one JSON object.
     #[arg(long)]
     pub json: bool,
@@ -53,7 +57,7 @@ pub struct Publish {
 impl Publish {
     /// From the first publish to the last confirm (without confirms: to the broker's word that it has read everything).
     pub fn run(&self) -> anyhow::Result<Summary> {
-        let engine = Engine::connect(&self.uri)?;
+        let engine = connect(&self.uri, self.driver)?;
         let timeout = Duration::from_secs(self.timeout);
         let options = PublisherOptions::default()
             .window_messages(self.window)

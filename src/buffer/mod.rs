@@ -20,9 +20,11 @@ mod inbox;
 mod pool;
 mod segment;
 mod send_queue;
+mod vacant;
 
 pub use filled::Filled;
 pub use inbox::{Inbox, Parsed};
 pub use pool::{CHUNK_OCTETS_MAX, CHUNKS_MAX, Lease, Pool, PoolError, PoolStats};
 pub use segment::{Segment, Spares};
 pub use send_queue::SendQueue;
+pub use vacant::Vacant;

@@ -1,7 +1,8 @@
 //! How octets move between this process and its peers.
 //!
 //! A driver moves octets and tells what happened; it knows nothing of AMQP. One worker owns one driver and calls it from
-//! one thread: plain data in, plain data out, no callbacks.
+//! one thread: plain data in, plain data out, no callbacks. [`Drive`] is all that a worker asks of one, and [`Driver`]
+//! names those there are.
 //!
 //! ```text
 //!            connect, send, close                      Connected, Received, Sent, Lost
@@ -13,7 +14,7 @@
 //! Invariants that every driver keeps:
 //!
 //! - **D1, one end.** [`Event::Lost`] comes at most once for a link, and nothing comes for it afterwards. After
-//!   [`Driver::close`] nothing comes at all.
+//!   [`Drive::close`] nothing comes at all.
 //! - **D2, stale links are ignored.** A link that was lost or closed never means another one, whatever is called with it.
 //! - **D3, in order.** Octets are received in the order in which they came, and sent in the order of the calls.
 //! - **D4, no lost wake-up.** See [`Waker`].
@@ -24,13 +25,23 @@ use std::time::{Duration, Instant};
 
 use crate::buffer::{Filled, Segment};
 
+mod choice;
+pub mod epoll;
+mod options;
+mod slots;
+#[cfg(test)]
+mod tests;
+#[cfg(feature = "tokio-uring")]
+pub mod tokio_uring;
 pub mod uring;
 mod waker;
 
+pub use choice::{Choice, Driver, Reason, UnknownDriver};
+pub use options::{Incremental, Options};
 pub use waker::Waker;
 
 /// Moves octets. See the module's page for what every implementation keeps.
-pub trait Driver {
+pub trait Drive {
     /// Starts a TCP connection, with `TCP_NODELAY`. The result arrives as [`Event::Connected`] or [`Event::Lost`].
     ///
     /// There is no time limit of its own: close the link when a deadline passes.
@@ -43,7 +54,7 @@ pub trait Driver {
     /// Queues octets on a link; also before it is connected. They leave with the next turn or when the send before is
     /// done: one is in flight per link while the next ones gather. [`Event::Sent`] tells progress.
     ///
-    /// The queue has no limit of its own: the caller looks at [`Driver::unsent`].
+    /// The queue has no limit of its own: the caller looks at [`Drive::unsent`].
     fn send(&mut self, link: Link, segment: Segment);
 
     /// Octets queued or in flight that the kernel has not taken yet. 0 for a stale link.
@@ -58,6 +69,9 @@ pub trait Driver {
     /// One turn: submits, waits until something happens, `deadline` passes or the waker is used, and appends what
     /// happened to `events`. It may return early and without any event.
     ///
+    /// A driver that has its thread for itself waits by blocking it: its future is ready when it is polled first. One
+    /// that lives inside a runtime leaves the thread to other tasks meanwhile.
+    ///
     /// `more_work` is called after the driver has announced its sleep and before it sleeps; when it says true, or the
     /// deadline has passed, the turn collects what is there and does not wait. It is the place to look at queues that
     /// other threads fill before they call [`Waker::wake`]. It is not called when the turn does not wait anyway.
@@ -70,7 +84,7 @@ pub trait Driver {
         deadline: Option<Instant>,
         more_work: impl FnOnce() -> bool,
         events: &mut Vec<Event>,
-    ) -> Result<(), DriverError>;
+    ) -> impl Future<Output = Result<(), DriverError>>;
 
     /// Something that ends a sleeping turn from any thread.
     fn waker(&self) -> Waker;
@@ -122,7 +136,7 @@ pub enum Event {
     Sent {
         /// Which link.
         link: Link,
-        /// What [`Driver::unsent`] says now.
+        /// What [`Drive::unsent`] says now.
         unsent: usize,
     },
     /// The link is gone (D1): it could not be connected, the peer ended it (`UnexpectedEof`) or it broke (for instance
@@ -140,6 +154,22 @@ pub enum DriverError {
     /// io_uring is not to be had here; the text says why and what to do.
     #[error(transparent)]
     Unavailable(#[from] uring::Unavailable),
+    /// The environment variable `AMQP_URING_DRIVER` names no driver.
+    #[error("AMQP_URING_DRIVER: {0}")]
+    Unknown(#[from] UnknownDriver),
+    /// The driver is not in this build.
+    #[error("this program was built without the driver {driver}: turn on the feature {feature}")]
+    NotBuilt {
+        /// Which driver.
+        driver: Driver,
+        /// The feature of this crate that has it.
+        feature: &'static str,
+    },
+    /// The driver needs a runtime, and the thread is not in one.
+    #[error(
+        "the driver tokio-uring runs inside a runtime: start the engine within tokio_uring::start"
+    )]
+    NoRuntime,
     /// The receive chunks could not be made.
     #[error("receive chunks: {0}")]
     Chunks(#[from] crate::buffer::PoolError),
@@ -160,9 +190,15 @@ pub enum DriverError {
         #[source]
         error: io::Error,
     },
-    /// The ring itself failed; the driver is of no further use.
-    #[error("io_uring_enter failed: {0}")]
-    Enter(#[source] io::Error),
+    /// The system call that submits or waits failed; the driver is of no further use.
+    #[error("{call} failed: {error}")]
+    Wait {
+        /// Which one.
+        call: &'static str,
+        /// What the system said.
+        #[source]
+        error: io::Error,
+    },
 }
 
 /// What a driver has done and what it holds.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 
-/// Wakes a driver that sleeps in [`super::Driver::turn`]. Cloning it gives another handle to the same driver.
+/// Wakes a driver that sleeps in [`super::Drive::turn`]. Cloning it gives another handle to the same driver.
 ///
 /// **D4, no lost wake-up.** Two parties, one flag `asleep`, and a queue that the waking thread fills:
 ///
@@ -61,9 +61,10 @@ impl Waker {
         fence(Ordering::SeqCst);
     }
 
-    /// For drivers: the worker is awake again, or did not sleep after all.
-    pub(crate) fn awake(&self) {
-        self.state.asleep.store(false, Ordering::SeqCst);
+    /// For drivers: the worker is awake again, or did not sleep after all. True when a waker was used since it announced
+    /// its sleep.
+    pub(crate) fn awake(&self) -> bool {
+        !self.state.asleep.swap(false, Ordering::SeqCst)
     }
 }
 
@@ -95,8 +96,9 @@ mod tests {
         waker.clone().wake();
         waker.wake();
         assert_eq!(signals.load(Ordering::SeqCst), 1);
+        assert!(waker.awake());
         waker.announce_sleep();
-        waker.awake();
+        assert!(!waker.awake());
         waker.wake();
         assert_eq!(signals.load(Ordering::SeqCst), 1);
     }

@@ -1,6 +1,5 @@
 //! How an engine is put together.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::Engine;
@@ -9,6 +8,7 @@ use super::error::Error;
 use super::event::{Event, Listener};
 use super::node::Node;
 use super::settings::Settings;
+use crate::driver::{Driver, Options};
 use crate::protocol::{FRAME_MIN_SIZE, Value};
 
 /// The most workers of one engine.
@@ -125,9 +125,16 @@ impl EngineBuilder {
         self
     }
 
-    /// Chooses the numbers of the io_uring driver: chunks, their size, queue lengths.
-    pub fn driver_options(mut self, options: crate::driver::uring::Options) -> Self {
-        self.settings.driver = options;
+    /// What moves the octets. Unless set, the environment variable `AMQP_URING_DRIVER` decides (`auto`, `uring`, `epoll`,
+    /// `tokio-uring`), and without it [`Driver::Auto`]. [`Engine::stats`] says which one runs and why.
+    pub fn driver(mut self, driver: Driver) -> Self {
+        self.settings.driver = Some(driver);
+        self
+    }
+
+    /// The numbers of each worker's driver: chunks, their size, queue lengths.
+    pub fn driver_options(mut self, options: Options) -> Self {
+        self.settings.driver_options = options;
         self
     }
 
@@ -141,15 +148,76 @@ impl EngineBuilder {
     /// Starts the workers and connects them; answered when every one is connected.
     ///
     /// The answer comes within the connect timeout for each address of each node. Its errors: [`Error::Parameter`] for what was wrong in this
-    /// builder, [`Error::Connect`] with the last cause for each address, [`Error::Driver`] when io_uring is not to be had, with what to do.
-    pub fn start(mut self) -> Call<Engine> {
+    /// builder, [`Error::Connect`] with the last cause for each address, [`Error::Driver`] when
+    /// the driver that was asked for is not to be had, with what to do.
+    pub fn start(self) -> Call<Engine> {
+        match self.settings() {
+            Ok(settings) => Engine::start(settings),
+            Err(fault) => Call::ready(Err(fault)),
+        }
+    }
+
+    /// As [`EngineBuilder::start`], for a thread that runs tasks already: the one worker is a future that the caller
+    /// spawns there, instead of a thread. It runs on [`Driver::TokioUring`], within `tokio_uring::start` or a
+    /// `tokio::task::LocalSet` of a runtime with its I/O and timers turned on.
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # use amqp_uring::Engine;
+    /// tokio_uring::start(async {
+    ///     let (engine, worker) = Engine::builder().uri("amqp://localhost").start_local();
+    ///     let worker = tokio_uring::spawn(worker);
+    ///     let engine = engine.await?;
+    ///     // …
+    ///     engine.close(Duration::from_secs(5)).await?;
+    ///     worker.await.expect("the worker's task ends by itself")
+    /// })?;
+    /// # Ok::<(), amqp_uring::Error>(())
+    /// ```
+    ///
+    /// Handlers run within the worker's task; what takes long belongs into a task of its own
+    /// ([`Engine::consume_async`](super::Engine::consume_async)). On this thread the engine's operations are to be
+    /// awaited: those that would block it fail with [`Error::WouldBlockWorker`]. Dropping the worker closes its
+    /// connections without a word.
+    ///
+    /// The call's errors are those of [`EngineBuilder::start`]; more than one worker, pinning or another driver is an
+    /// [`Error::Parameter`].
+    #[cfg(feature = "tokio-uring")]
+    pub fn start_local(self) -> (Call<Engine>, super::LocalWorker) {
+        match self.local_settings() {
+            Ok(settings) => Engine::start_local(settings),
+            Err(fault) => (Call::ready(Err(fault)), super::LocalWorker::over()),
+        }
+    }
+
+    #[cfg(feature = "tokio-uring")]
+    fn local_settings(self) -> Result<Settings, Error> {
+        let settings = self.settings()?;
+        if settings.workers != 1 {
+            let why = format!("a thread has one worker, not {}", settings.workers);
+            return Err(Error::parameter("workers", why));
+        }
+        if !settings.cores.is_empty() {
+            let why = "the thread is the program's own to pin";
+            return Err(Error::parameter("pin_workers", why));
+        }
+        match settings.driver {
+            None | Some(Driver::Auto | Driver::TokioUring) => Ok(settings),
+            Some(driver) => {
+                let why = format!("{driver} needs a thread for itself: use start()");
+                Err(Error::parameter("driver", why))
+            }
+        }
+    }
+
+    fn settings(mut self) -> Result<Settings, Error> {
         if let Some(fault) = self.fault {
-            return Call::ready(Err(fault));
+            return Err(fault);
         }
         if self.settings.nodes.is_empty() {
             self.settings.nodes.push(Node::new("localhost"));
         }
-        Engine::start(Arc::new(self.settings))
+        Ok(self.settings)
     }
 
     /// How long [`EngineBuilder::start`] takes at most, if each node's name has `addresses` addresses.

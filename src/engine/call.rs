@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::fmt;
 use std::future::{Future, IntoFuture};
+use std::marker::PhantomData;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -10,17 +11,29 @@ use std::time::{Duration, Instant};
 use super::error::Error;
 
 thread_local! {
-    static IS_WORKER: Cell<bool> = const { Cell::new(false) };
+    /// How many workers live on this thread.
+    static WORKERS: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Marks this thread as one that must not wait for itself.
-pub(super) fn mark_worker_thread() {
-    IS_WORKER.set(true);
+/// Marks its thread, as long as it lives, as one that must not wait for itself.
+pub(super) struct WorkerThread(PhantomData<*const ()>);
+
+impl WorkerThread {
+    pub fn mark() -> Self {
+        WORKERS.set(WORKERS.get() + 1);
+        WorkerThread(PhantomData)
+    }
+}
+
+impl Drop for WorkerThread {
+    fn drop(&mut self) {
+        WORKERS.set(WORKERS.get() - 1);
+    }
 }
 
 /// Whether this is a worker's thread.
 pub(super) fn is_worker_thread() -> bool {
-    IS_WORKER.get()
+    WORKERS.get() > 0
 }
 
 /// The time `timeout` from now. One that no clock reaches is a year.

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::call::{Answer, Call};
 use super::command::Command;
-use super::delivery::{Delivery, Disposition};
+use super::deliveries::{Deliveries, Feed};
+use super::delivery::{Delivery, Disposition, Message};
 use super::error::Error;
 use super::mailbox::Mailbox;
 use super::topology::Queue;
@@ -14,6 +15,9 @@ use crate::protocol::{EncodeError, FieldTable, ShortStr, Value};
 
 /// The prefetch window unless told otherwise, in messages.
 pub const PREFETCH_DEFAULT: u16 = 1000;
+
+/// How many futures of an asynchronous handler run at a time unless told otherwise.
+pub const IN_FLIGHT_DEFAULT: usize = 64;
 
 /// What is called for each delivery, on the worker's thread.
 pub(super) type Handler = Box<dyn FnMut(&Delivery<'_>) -> Disposition + Send>;
@@ -56,6 +60,8 @@ pub(super) struct Status {
     pub tag: String,
     pub queue: String,
     pub reason: Option<CancelReason>,
+    /// Whether its channel is gone too: deliveries can no longer be answered.
+    pub is_gone: bool,
 }
 
 /// What a consumer's handle and its worker share. Touched when the state changes, never for a delivery.
@@ -69,6 +75,7 @@ impl ConsumerShared {
             tag: String::new(),
             queue: queue.to_owned(),
             reason: None,
+            is_gone: false,
         }))
     }
 
@@ -96,6 +103,9 @@ pub(super) struct ConsumerOptions {
     pub exclusive: bool,
     pub tag: String,
     pub arguments: FieldTable,
+    /// Whether the prefetch is what bounds a queue: it must stay a bound.
+    pub is_streamed: bool,
+    in_flight_max: usize,
     fault: Option<EncodeError>,
 }
 
@@ -107,6 +117,8 @@ impl Default for ConsumerOptions {
             exclusive: false,
             tag: String::new(),
             arguments: FieldTable::new(),
+            is_streamed: false,
+            in_flight_max: IN_FLIGHT_DEFAULT,
             fault: None,
         }
     }
@@ -119,11 +131,30 @@ pub(super) struct ConsumeRequest {
     pub handler: Handler,
     pub callbacks: Callbacks,
     pub shared: Arc<ConsumerShared>,
-    pub answer: Answer<Consumer>,
+    pub answer: Started,
+}
+
+/// Who waits for the start of a consumer.
+pub(super) enum Started {
+    Consumer(Answer<Consumer>),
+    Deliveries(Answer<Deliveries>, Arc<Feed>),
+}
+
+impl Started {
+    pub fn send(self, result: Result<Consumer, Error>) {
+        match self {
+            // Whoever asked may have stopped waiting: the consumer runs all the same.
+            Started::Consumer(answer) => drop(answer.send(result)),
+            // Here nobody would take what it brings: deliveries that reach nobody cancel it.
+            Started::Deliveries(answer, feed) => {
+                drop(answer.send(result.map(|consumer| Deliveries::new(consumer, feed))));
+            }
+        }
+    }
 }
 
 /// A consumer with options, about to be started: see [`Engine::consumer`](super::Engine::consumer).
-#[must_use = "nothing happens until start() is called"]
+#[must_use = "nothing happens until it is started: start(), deliveries() or run_async()"]
 pub struct ConsumerBuilder {
     mailbox: Arc<Mailbox>,
     queue: Queue,
@@ -178,6 +209,14 @@ impl ConsumerBuilder {
         self
     }
 
+    /// How many messages the handler of [`ConsumerBuilder::run_async`] may be at work on at a time, at least 1; [`IN_FLIGHT_DEFAULT`] unless
+    /// set. No more than the prefetch window can be under way, whatever is said here. Of no effect on
+    /// [`ConsumerBuilder::start`] and [`ConsumerBuilder::deliveries`].
+    pub fn in_flight_max(mut self, messages: usize) -> Self {
+        self.options.in_flight_max = messages;
+        self
+    }
+
     /// Called on the worker's thread when the broker has accepted the consumer, before its first delivery.
     pub fn on_start(mut self, callback: impl FnOnce() + Send + 'static) -> Self {
         self.callbacks.on_start = Some(Box::new(callback));
@@ -203,17 +242,86 @@ impl ConsumerBuilder {
             return Call::ready(Err(error));
         }
         let (answer, call) = Call::new();
+        self.request(Box::new(handler), Started::Consumer(answer));
+        call
+    }
+
+    /// Starts it as [`ConsumerBuilder::start`] does, with its deliveries as a stream: await them in any async runtime, and answer each
+    /// through its [`Acker`](super::Acker), in any order and from any thread.
+    ///
+    /// What has come and was not taken yet waits in memory, at most a prefetch window of it. Without such a window nothing would
+    /// bound it: `no_ack` and a prefetch of 0 are refused with [`Error::Parameter`]. The call's other errors are those of
+    /// [`ConsumerBuilder::start`]. Dropping the call, or not waiting long enough, cancels the consumer.
+    ///
+    /// ```no_run
+    /// # async fn run(engine: amqp_uring::Engine) -> Result<(), amqp_uring::Error> {
+    /// # use amqp_uring::Queue;
+    /// let mut deliveries = engine.consumer(Queue::durable("orders")).prefetch(200).deliveries().await?;
+    /// while let Some(delivery) = deliveries.next().await {
+    ///     println!("{} octets", delivery.body.len());
+    ///     delivery.acker.ack()?;
+    /// }
+    /// println!("it ended: {:?}", deliveries.consumer().cancel_reason());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn deliveries(mut self) -> Call<Deliveries> {
+        if let Err(error) = self.check().and_then(|()| self.check_bound()) {
+            return Call::ready(Err(error));
+        }
+        self.options.is_streamed = true;
+        let (answer, call) = Call::new();
+        let feed = Arc::new(Feed::default());
+        let handler = feed.handler();
+        self.request(handler, Started::Deliveries(answer, feed));
+        call
+    }
+
+    /// Starts it and hands each message to an asynchronous handler, until the consumer ends; answers why it ended. The futures run
+    /// within this one, so they need not be `Send`, at most [`ConsumerBuilder::in_flight_max`] at a time. Nothing happens
+    /// until it is polled. See [`Deliveries::for_each_async`] for how messages are answered, and for what dropping it does.
+    ///
+    /// # Errors
+    /// Those of [`ConsumerBuilder::deliveries`]; [`Error::Parameter`] when `in_flight_max` is 0.
+    pub async fn run_async<F, Fut>(self, handler: F) -> Result<CancelReason, Error>
+    where
+        F: FnMut(Message) -> Fut,
+        Fut: Future<Output = Disposition>,
+    {
+        let in_flight_max = self.options.in_flight_max;
+        if in_flight_max == 0 {
+            let why = "at least one message must be under way";
+            return Err(Error::parameter("in_flight_max", why));
+        }
+        let deliveries = self.deliveries().await?;
+        Ok(deliveries.for_each_async(in_flight_max, handler).await)
+    }
+
+    fn request(self, handler: Handler, answer: Started) {
         let request = ConsumeRequest {
             shared: Arc::new(ConsumerShared::new(&self.queue.name)),
             queue: self.queue,
             options: self.options,
-            handler: Box::new(handler),
+            handler,
             callbacks: self.callbacks,
             answer,
         };
         // A stopped worker drops the request: the call says so.
         let _ = self.mailbox.post(Command::Consume(Box::new(request)));
-        call
+    }
+
+    /// Whether something bounds what waits to be taken.
+    fn check_bound(&self) -> Result<(), Error> {
+        if self.options.no_ack {
+            let why = "the broker would send without waiting for acks, and nothing would bound the memory for what waits to be taken";
+            return Err(Error::parameter("no_ack", why));
+        }
+        if self.options.prefetch == 0 {
+            let why =
+                "0 is unlimited, and nothing would bound the memory for what waits to be taken";
+            return Err(Error::parameter("prefetch", why));
+        }
+        Ok(())
     }
 
     fn check(&self) -> Result<(), Error> {
@@ -234,8 +342,9 @@ impl fmt::Debug for ConsumerBuilder {
     }
 }
 
-/// A started consumer. Dropping the handle changes nothing: the consumer runs until it is cancelled or the engine ends.
-#[derive(Debug)]
+/// A started consumer. Dropping the handle changes nothing: the consumer runs until it is cancelled or the engine ends. A clone is another
+/// handle of the same consumer.
+#[derive(Debug, Clone)]
 pub struct Consumer {
     mailbox: Arc<Mailbox>,
     shared: Arc<ConsumerShared>,
@@ -278,6 +387,16 @@ impl Consumer {
         self.shared.lock().reason.clone()
     }
 
+    /// Whether its deliveries can no longer be answered: its channel is gone, or is about to be.
+    pub(super) fn is_stale(&self) -> bool {
+        let status = self.shared.lock();
+        let lost = matches!(
+            status.reason,
+            Some(CancelReason::ChannelClosed(_) | CancelReason::ConnectionLost(_))
+        );
+        status.is_gone || lost
+    }
+
     /// Ends it (`basic.cancel`): answered when no delivery reaches the handler any more. What the handler has finished is acknowledged, what
     /// is on the way goes back to the queue, and deliveries that were detached can still be answered. Cancelling one that has ended is
     /// answered at once.
@@ -298,7 +417,8 @@ impl Consumer {
     /// do not count in the new window, a quorum queue may mark some as redelivered, and a single active consumer
     /// (`x-single-active-consumer`) may lose its place to another. An auto-delete queue would go with it: there it is refused.
     ///
-    /// One change is under way at a time: another one is refused until it is answered.
+    /// One change is under way at a time: another one is refused until it is answered. The window of
+    /// [`Deliveries`] bounds what they hold: 0 is an [`Error::Parameter`] there.
     pub fn set_prefetch(&self, messages: u16) -> Call<()> {
         let (answer, call) = Call::new();
         let _ = self.mailbox.post(Command::SetPrefetch {

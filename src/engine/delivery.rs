@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, OnceCell};
 use std::fmt;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -153,11 +154,13 @@ impl<'a> Delivery<'a> {
     pub fn detach(&self) -> DetachedDelivery {
         self.is_detached.set(true);
         DetachedDelivery {
-            body: self.body_bytes(),
-            properties: Properties::try_from(self.raw.properties).unwrap_or_default(),
-            exchange: self.raw.exchange.to_string().into(),
-            routing_key: self.raw.routing_key.to_string().into(),
-            redelivered: self.raw.redelivered,
+            message: Message {
+                body: self.body_bytes(),
+                properties: Properties::try_from(self.raw.properties).unwrap_or_default(),
+                exchange: self.raw.exchange.to_string().into(),
+                routing_key: self.raw.routing_key.to_string().into(),
+                redelivered: self.raw.redelivered,
+            },
             acker: Acker {
                 mailbox: Arc::clone(self.site.mailbox),
                 line: self.site.line,
@@ -194,10 +197,10 @@ impl fmt::Debug for Delivery<'_> {
     }
 }
 
-/// A delivery that was taken along: `Send`, and independent of the handler's call.
-#[derive(Debug)]
+/// What a delivery brought: all of it but the right to answer. `Send`, and cheap to clone but for its properties.
+#[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
-pub struct DetachedDelivery {
+pub struct Message {
     /// The body: a view of the receive chunk, or a copy (see [`Delivery::body_bytes`]).
     pub body: Bytes,
     /// The properties.
@@ -208,8 +211,24 @@ pub struct DetachedDelivery {
     pub routing_key: Box<str>,
     /// Whether the broker has, or may have, delivered it before.
     pub redelivered: bool,
+}
+
+/// A delivery that was taken along: `Send`, and independent of the handler's call. Read it as the [`Message`] that it holds:
+/// `delivery.body`.
+#[derive(Debug)]
+pub struct DetachedDelivery {
+    /// What came.
+    pub message: Message,
     /// Answers it.
     pub acker: Acker,
+}
+
+impl Deref for DetachedDelivery {
+    type Target = Message;
+
+    fn deref(&self) -> &Message {
+        &self.message
+    }
 }
 
 /// Answers one delivery, once, from any thread. Dropped without an answer it requeues the delivery, so that nothing is lost when its holder fails.
@@ -263,6 +282,19 @@ impl Acker {
     /// As [`Acker::ack`].
     pub fn reject(self, requeue: bool) -> Result<(), Error> {
         self.answer(Answer::Reject { requeue }, false)
+    }
+
+    /// Answers as the handler of an in-place delivery would; [`Disposition::Detached`] requeues.
+    ///
+    /// # Errors
+    /// As [`Acker::ack`].
+    pub fn settle(self, disposition: Disposition) -> Result<(), Error> {
+        match disposition {
+            Disposition::Ack => self.ack(),
+            Disposition::Nack { requeue } => self.nack(requeue),
+            Disposition::Reject { requeue } => self.reject(requeue),
+            Disposition::Detached => self.nack(true),
+        }
     }
 
     fn answer(mut self, answer: Answer, up_to: bool) -> Result<(), Error> {

@@ -13,6 +13,7 @@
 //! | `worker`, `line`, `hands` | the loop, one connection in it, and what deliveries and confirms do |
 //! | `command`, `mailbox`, `call` | how other threads reach a worker, and get their answers |
 //! | `consumer`, `delivery` | consuming |
+//! | `deliveries` | consuming as a stream, and with asynchronous handlers |
 //! | `publisher`, `outlet` | publishing |
 //! | `topology` | exchanges, queues, bindings |
 //! | `event`, `error` | what happens, and what goes wrong |
@@ -26,6 +27,7 @@ mod builder;
 mod call;
 mod command;
 mod consumer;
+mod deliveries;
 mod delivery;
 mod error;
 mod event;
@@ -35,19 +37,23 @@ mod node;
 mod outlet;
 mod publisher;
 mod settings;
+mod stats;
 mod topology;
 mod worker;
 
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 pub use builder::{EngineBuilder, WORKERS_MAX};
 pub use call::{Call, CallFuture};
-pub use consumer::{CancelReason, Consumer, ConsumerBuilder, ConsumerState, PREFETCH_DEFAULT};
-pub use delivery::{Acker, Delivery, DetachedDelivery, Disposition};
+pub use consumer::{
+    CancelReason, Consumer, ConsumerBuilder, ConsumerState, IN_FLIGHT_DEFAULT, PREFETCH_DEFAULT,
+};
+pub use deliveries::Deliveries;
+pub use delivery::{Acker, Delivery, DetachedDelivery, Disposition, Message};
 pub use error::{ConnectCause, ConnectFailure, Error};
 pub use event::Event;
 pub use node::{Node, PORT_DEFAULT};
@@ -56,15 +62,23 @@ pub use publisher::{
     ConfirmReport, Payload, Publisher, PublisherOptions, Receipt, UnconfirmedPublisher,
 };
 pub use settings::{CALL_TIMEOUT_DEFAULT, CONNECT_TIMEOUT_DEFAULT, HEARTBEAT_DEFAULT};
+pub use stats::{EngineStats, WorkerStats};
 pub use topology::{Binding, DeleteIf, Exchange, Queue, QueueInfo};
+#[cfg(feature = "tokio-uring")]
+pub use worker::LocalWorker;
 
 use call::{Answer, deadline_in, is_worker_thread};
 use command::{Command, Job, TopologyAnswer};
 use mailbox::Mailbox;
 use publisher::Handle;
 use settings::Settings;
+use stats::Board;
 use topology::Operation;
-use worker::StartGate;
+use worker::{StartGate, Starting};
+
+#[cfg(feature = "tokio-uring")]
+use crate::driver::Driver;
+use crate::driver::{Choice, Reason};
 
 /// How long dropping an engine takes at most.
 const DROP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -77,8 +91,12 @@ const SHUTDOWN_GRACE: Duration = Duration::from_millis(250);
 /// Dropping it shuts it down, within 5 seconds.
 pub struct Engine {
     settings: Arc<Settings>,
+    choice: Choice,
     mailboxes: Vec<Arc<Mailbox>>,
+    boards: Vec<Arc<Board>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    /// Whether somebody has waited for its end.
+    was_ended: AtomicBool,
     next_consumer: AtomicUsize,
     next_publisher: AtomicUsize,
 }
@@ -100,16 +118,22 @@ impl Engine {
         EngineBuilder::default()
     }
 
-    fn start(settings: Arc<Settings>) -> Call<Engine> {
+    fn start(settings: Settings) -> Call<Engine> {
+        let choice = match Choice::new(settings.driver) {
+            Ok(choice) => choice,
+            Err(error) => return Call::ready(Err(error.into())),
+        };
+        if let Reason::NoUring(_) = choice.reason {
+            tracing::warn!(driver = %choice.driver, reason = %choice.reason, "not the fastest driver");
+        }
         let (answer, call) = Call::new();
-        let mailboxes: Vec<_> = (0..settings.workers)
-            .map(|_| Arc::new(Mailbox::new()))
-            .collect();
         let gate = Arc::new(StartGate::new(settings.workers, answer));
-        let mut threads = Vec::with_capacity(settings.workers);
+        let driver = choice.driver;
+        let mut engine = Engine::new(settings, choice);
+        let mut threads = Vec::with_capacity(engine.mailboxes.len());
         let mut failed = None;
-        for (index, mailbox) in mailboxes.iter().enumerate() {
-            match worker::spawn(index, &settings, mailbox, &gate) {
+        for index in 0..engine.mailboxes.len() {
+            match worker::on_thread(engine.starting(index, &gate), driver) {
                 Ok(thread) => threads.push(thread),
                 Err(error) => {
                     failed = Some(Error::Driver(format!("no thread: {error}")));
@@ -118,19 +142,62 @@ impl Engine {
             }
         }
         // Nobody reads the mailboxes of threads that could not be had.
-        mailboxes[threads.len()..].iter().for_each(|m| m.close());
-        let engine = Engine {
-            settings,
-            mailboxes,
-            threads: Mutex::new(threads),
-            next_consumer: AtomicUsize::new(0),
-            next_publisher: AtomicUsize::new(0),
-        };
+        engine.mailboxes[threads.len()..]
+            .iter()
+            .for_each(|mailbox| mailbox.close());
+        engine.threads = Mutex::new(threads);
         gate.set_engine(engine);
         if let Some(error) = failed {
             gate.fail(error);
         }
         call
+    }
+
+    #[cfg(feature = "tokio-uring")]
+    fn start_local(settings: Settings) -> (Call<Engine>, LocalWorker) {
+        let (answer, call) = Call::new();
+        let gate = Arc::new(StartGate::new(settings.workers, answer));
+        let choice = Choice {
+            driver: Driver::TokioUring,
+            reason: Reason::Asked,
+        };
+        let engine = Engine::new(settings, choice);
+        let worker = LocalWorker::new(engine.starting(0, &gate));
+        gate.set_engine(engine);
+        (call, worker)
+    }
+
+    fn new(settings: Settings, choice: Choice) -> Engine {
+        let workers = settings.workers;
+        Engine {
+            settings: Arc::new(settings),
+            choice,
+            mailboxes: (0..workers).map(|_| Arc::new(Mailbox::new())).collect(),
+            boards: (0..workers).map(|_| Arc::default()).collect(),
+            threads: Mutex::default(),
+            was_ended: AtomicBool::new(false),
+            next_consumer: AtomicUsize::new(0),
+            next_publisher: AtomicUsize::new(0),
+        }
+    }
+
+    fn starting(&self, index: usize, gate: &Arc<StartGate>) -> Starting {
+        Starting {
+            index,
+            settings: Arc::clone(&self.settings),
+            mailbox: Arc::clone(&self.mailboxes[index]),
+            board: Arc::clone(&self.boards[index]),
+            gate: Arc::clone(gate),
+        }
+    }
+
+    /// What it runs on, and what it has done so far. Takes a lock per worker for a moment; call it as often as you like.
+    pub fn stats(&self) -> EngineStats {
+        EngineStats {
+            driver: self.choice.driver,
+            driver_reason: self.choice.reason.clone(),
+            workers: self.boards.iter().map(|board| board.look()).collect(),
+        }
     }
 
     /// Declares a queue, or looks whether it is there ([`Queue::named`]). Declaring one that exists with the same properties changes nothing;
@@ -221,6 +288,45 @@ impl Engine {
             .wait(self.settings.call_timeout)
     }
 
+    /// Consumes a queue with an asynchronous handler, until the consumer ends; answers why it ended. The default options are those of
+    /// [`Engine::consumer`], whose [`run_async`](ConsumerBuilder::run_async) takes others.
+    ///
+    /// The handler's futures run within this one, wherever it is awaited or spawned, so they need not be `Send`; at most
+    /// [`IN_FLIGHT_DEFAULT`] run at a time. Each message is answered with what its future says, in the order in which the futures end
+    /// ([`Deliveries::for_each_async`]). Nothing happens until it is polled, and dropping it cancels the consumer. It does not borrow the
+    /// engine, which must live on for as long.
+    ///
+    /// ```no_run
+    /// # use std::{rc::Rc, time::Duration};
+    /// # use amqp_uring::{Disposition, Engine, Queue};
+    /// # async fn run(engine: Engine, file: Rc<std::cell::RefCell<Vec<u8>>>) -> Result<(), amqp_uring::Error> {
+    /// engine
+    ///     .consume_async(Queue::durable("orders"), |message| {
+    ///         let file = Rc::clone(&file);
+    ///         async move {
+    ///             file.borrow_mut().extend_from_slice(&message.body);
+    ///             Disposition::Ack
+    ///         }
+    ///     })
+    ///     .await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// The broker's, as for [`Engine::consume`]; [`Error::Stopped`] when the engine has ended.
+    pub fn consume_async<F, Fut>(
+        &self,
+        queue: Queue,
+        handler: F,
+    ) -> impl Future<Output = Result<CancelReason, Error>> + use<F, Fut>
+    where
+        F: FnMut(Message) -> Fut,
+        Fut: Future<Output = Disposition>,
+    {
+        self.consumer(queue).run_async(handler)
+    }
+
     /// Begins a consumer with options. It will live on the next worker by turns.
     pub fn consumer(&self, queue: Queue) -> ConsumerBuilder {
         ConsumerBuilder::new(Arc::clone(self.turn(&self.next_consumer)), queue)
@@ -291,16 +397,21 @@ impl Engine {
     }
 
     fn end(&self, timeout: Duration) -> Result<(), Error> {
+        self.was_ended.store(true, Ordering::Relaxed);
         let deadline = deadline_in(timeout.saturating_add(SHUTDOWN_GRACE));
         let calls = self.request_shutdown(timeout);
         let threads =
             std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         let mut result = Ok(());
-        for (call, thread) in calls.into_iter().zip(threads) {
+        let mut threads = threads.into_iter();
+        for call in calls {
+            let thread = threads.next();
             let left = deadline.saturating_duration_since(Instant::now());
             let answer = call.wait(left);
             // A worker that does not answer ends by itself when it can; nobody waits for it.
-            if !matches!(answer, Err(Error::Timeout(_) | Error::WouldBlockWorker)) {
+            if let Some(thread) = thread
+                && !matches!(answer, Err(Error::Timeout(_) | Error::WouldBlockWorker))
+            {
                 // A worker's panic has been reported by then; there is nothing to add.
                 let _ = thread.join();
             }
@@ -402,15 +513,13 @@ fn ended(answer: Result<(), Error>, timeout: Duration) -> Result<(), Error> {
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        let is_running = !self
-            .threads
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .is_empty();
-        if is_running && is_worker_thread() {
+        if self.was_ended.load(Ordering::Relaxed) {
+            return;
+        }
+        if is_worker_thread() {
             // The worker cannot wait for itself. It ends when it has read this.
             drop(self.request_shutdown(DROP_TIMEOUT));
-        } else if is_running && let Err(error) = self.end(DROP_TIMEOUT) {
+        } else if let Err(error) = self.end(DROP_TIMEOUT) {
             tracing::warn!(%error, "an engine was dropped");
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::event::Listeners;
 use super::node::Node;
 use crate::connection::{BODY_SIZE_MAX_DEFAULT, CHANNEL_MAX_DEFAULT, Config, FRAME_MAX_DEFAULT};
-use crate::driver::uring::Options;
+use crate::driver::{Driver, Options};
 use crate::protocol::FieldTable;
 
 /// How long connecting to one address may take, handshake included.
@@ -30,7 +30,9 @@ pub(super) struct Settings {
     pub channel_max: Option<u16>,
     pub body_size_max: u64,
     pub client_properties: FieldTable,
-    pub driver: Options,
+    /// What the program asks for; `None` leaves it to the environment.
+    pub driver: Option<Driver>,
+    pub driver_options: Options,
     pub listeners: Listeners,
 }
 
@@ -47,7 +49,8 @@ impl Default for Settings {
             channel_max: None,
             body_size_max: BODY_SIZE_MAX_DEFAULT,
             client_properties: FieldTable::new(),
-            driver: Options::default(),
+            driver: None,
+            driver_options: Options::default(),
             listeners: Listeners::default(),
         }
     }

@@ -115,6 +115,7 @@ fn operations_under_way_fail_and_later_ones_connect_again() {
     let calls: Vec<_> = (0..3)
         .map(|_| engine.declare(&Queue::server_named()))
         .collect();
+    proxy.wait_until_holding();
     proxy.cut();
     for call in calls {
         let error = call.wait(WAIT).unwrap_err();

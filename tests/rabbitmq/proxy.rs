@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 
 use amqp_uring::Node;
 
-use super::support::{WAIT, node};
+use super::support::{WAIT, node, wait_until};
 
 pub struct Proxy {
     shared: Arc<Shared>,
@@ -22,6 +22,8 @@ struct Shared {
     let_go: Condvar,
     sockets: Mutex<Vec<TcpStream>>,
     lines: AtomicUsize,
+    /// Pieces of what the broker says that are held back now.
+    held: AtomicUsize,
     is_over: AtomicBool,
 }
 
@@ -35,6 +37,7 @@ impl Proxy {
             let_go: Condvar::new(),
             sockets: Mutex::default(),
             lines: AtomicUsize::new(0),
+            held: AtomicUsize::new(0),
             is_over: AtomicBool::new(false),
         });
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
@@ -70,6 +73,12 @@ impl Proxy {
     pub fn let_go(&self) {
         *self.shared.is_held.lock().unwrap() = false;
         self.shared.let_go.notify_all();
+    }
+
+    /// Waits until the broker has said something that is held back.
+    pub fn wait_until_holding(&self) {
+        let held = || self.shared.held.load(Ordering::SeqCst) > 0;
+        wait_until("an answer that is held back", held);
     }
 
     /// How many lines were made so far.
@@ -119,10 +128,15 @@ impl Shared {
 
     fn wait_while_held(&self) {
         let guard = self.is_held.lock().unwrap();
+        if !*guard {
+            return;
+        }
+        self.held.fetch_add(1, Ordering::SeqCst);
         let waited = self
             .let_go
             .wait_timeout_while(guard, WAIT, |is_held| *is_held);
         drop(waited);
+        self.held.fetch_sub(1, Ordering::SeqCst);
     }
 }
 

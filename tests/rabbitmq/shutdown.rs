@@ -332,14 +332,21 @@ fn failed_starts_leave_no_threads_and_no_descriptors() {
     if runs_alone("shutdown::failed_starts_leave_no_threads_and_no_descriptors") {
         return;
     }
-    let before = held_by_process();
-    for number in 0..10 {
+    let fail = |number: usize| {
         let node = match number % 2 {
             0 => node().with_port(1),
             _ => node().with_vhost("no-such-host"),
         };
         let started = Engine::builder().node(node).workers(2).start();
         assert!(started.wait(WAIT).is_err());
-    }
-    wait_until("what there was before", || held_by_process() == before);
+    };
+    // A runtime has descriptors that the process keeps once it has had one.
+    fail(0);
+    let before = held_by_process();
+    (1..=10).for_each(fail);
+    // The workers of the first one may still have been about to end.
+    wait_until("no more than there was before", || {
+        let now = held_by_process();
+        now.0 <= before.0 && now.1 <= before.1
+    });
 }

@@ -11,6 +11,7 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use super::chunks::GROUP;
 use super::operation::Operation;
 use crate::buffer::{Segment, SendQueue, Spares};
+use crate::driver::slots::Occupant;
 
 /// The most segments that one send takes: enough to fill a socket's buffer with small ones.
 const SEND_SEGMENTS_MAX: usize = 64;
@@ -60,6 +61,8 @@ pub(super) struct Connection {
     cancel: Cancel,
     queue: SendQueue,
     message: Option<Box<Message>>,
+    /// The feeding of starved links after which it last received something.
+    pub(super) fed: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,6 +104,7 @@ impl Connection {
             cancel: Cancel::NotAsked,
             queue: SendQueue::default(),
             message: None,
+            fed: 0,
         })
     }
 
@@ -133,11 +137,6 @@ impl Connection {
         matches!(self.phase, Phase::Closing)
             && !self.has_targets()
             && self.cancel != Cancel::InFlight
-    }
-
-    /// Whether the user is told nothing any more.
-    pub(super) fn is_closing(&self) -> bool {
-        matches!(self.phase, Phase::Closing)
     }
 
     /// The entry for what [`Connection::wants`] said. What it names stays valid until the operation's last completion
@@ -285,15 +284,22 @@ impl Connection {
         self.queue.queued_octets()
     }
 
+    fn shut_down(&self) {
+        // It fails when the connection is down already, which is as well.
+        let _ = self.socket.shutdown(Shutdown::Both);
+    }
+}
+
+impl Occupant for Connection {
     /// Ends the connection; operations in flight are cancelled.
-    pub(super) fn close(&mut self) {
+    fn close(&mut self) {
         self.shut_down();
         self.phase = Phase::Closing;
     }
 
-    fn shut_down(&self) {
-        // It fails when the connection is down already, which is as well.
-        let _ = self.socket.shutdown(Shutdown::Both);
+    /// Whether the user is told nothing any more.
+    fn is_closing(&self) -> bool {
+        matches!(self.phase, Phase::Closing)
     }
 }
 

@@ -27,27 +27,25 @@ use std::time::{Duration, Instant};
 use io_uring::opcode;
 use io_uring::types::{CancelBuilder, Fd};
 
+#[cfg(feature = "tokio-uring")]
+use tokio::io::{Interest, unix::AsyncFd};
+
 use self::chunks::Chunks;
 use self::link::{Connection, ReceiveEnd};
 use self::operation::{Completion, Operation};
 use self::ring::{Ring, Wait};
-use super::{Driver, DriverError, DriverStats, Event, Link, Waker};
+use super::slots::{Occupant, Slots};
+use super::{Drive, DriverError, DriverStats, Event, Incremental, Link, Options, Waker};
 use crate::buffer::{Pool, Segment, Spares};
 
 mod chunks;
 mod link;
 mod operation;
-mod options;
 mod probe;
 mod ring;
-mod slots;
-#[cfg(test)]
-mod tests;
 mod unavailable;
 
-pub use options::{Incremental, Options};
 pub use probe::{Capabilities, probe};
-use slots::Slots;
 pub use unavailable::{KernelVersion, Unavailable};
 
 /// How long a dropped driver waits for the kernel to let go of its memory.
@@ -57,22 +55,34 @@ const DROP_WAIT_MAX: Duration = Duration::from_secs(1);
 pub struct UringDriver {
     ring: Ring,
     chunks: Chunks,
-    slots: Slots,
+    slots: Slots<Connection>,
     /// Slots whose links may want an operation.
     wanting: VecDeque<u32>,
     /// Slots whose links found no chunk.
     starved: Vec<u32>,
     starvation: Starvation,
-    /// How often starved links were fed: another one goes first each time.
-    feedings: usize,
+    /// How often starved links were fed.
+    feedings: u64,
     spares: Spares,
     waker: Waker,
     event: Arc<File>,
-    event_polled: bool,
+    wake: Wake,
     completions: Vec<Completion>,
     counts: DriverStats,
     /// The ring belongs to this thread.
     _not_send: PhantomData<*const ()>,
+}
+
+/// How a wake-up reaches the driver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wake {
+    /// By a poll of the event descriptor in the ring, which has to be pushed.
+    Unpolled,
+    /// By that poll.
+    Polled,
+    /// Whoever sleeps for the driver watches the event descriptor.
+    #[cfg_attr(not(feature = "tokio-uring"), expect(dead_code))]
+    Signalled,
 }
 
 /// Whether the worker was told that links are starved.
@@ -90,6 +100,22 @@ impl UringDriver {
     /// [`DriverError::Unavailable`] says why there is no io_uring and what to do; the others, that memory or descriptors
     /// are short.
     pub fn new(options: &Options) -> Result<Self, DriverError> {
+        Self::with_wake(options, Wake::Unpolled)
+    }
+
+    /// A driver that does not sleep in the ring: [`UringDriver::signal`] tells when there is something to collect.
+    #[cfg(feature = "tokio-uring")]
+    pub(super) fn signalling(options: &Options) -> Result<Self, DriverError> {
+        let mut driver = Self::with_wake(options, Wake::Signalled)?;
+        let signal = driver.event.as_raw_fd();
+        driver
+            .ring
+            .signal(signal)
+            .map_err(|error| probe::explain("IORING_REGISTER_EVENTFD", &error))?;
+        Ok(driver)
+    }
+
+    fn with_wake(options: &Options, wake: Wake) -> Result<Self, DriverError> {
         let ring = Ring::new(options).map_err(|error| probe::explain(probe::SETUP, &error))?;
         probe::require(ring.inner())?;
         let event = Arc::new(event_descriptor()?);
@@ -111,11 +137,34 @@ impl UringDriver {
             spares: Spares::default(),
             waker,
             event,
-            event_polled: false,
+            wake,
             completions: Vec::new(),
             counts: DriverStats::default(),
             _not_send: PhantomData,
         })
+    }
+
+    /// The beginning of a turn: queues all that links want. True when nothing speaks against sleeping so far.
+    fn prepare(&mut self, events: &mut Vec<Event>) -> Result<bool, DriverError> {
+        self.counts.turns += 1;
+        let tell = self.feed();
+        if tell {
+            events.push(Event::Starved);
+        }
+        Ok(self.push_wanted()? && !tell)
+    }
+
+    /// Submits what is queued, waits, and collects.
+    fn enter(&mut self, wait: Wait, events: &mut Vec<Event>) -> Result<(), DriverError> {
+        self.ring.enter(wait).map_err(enter_failed)?;
+        self.collect(events);
+        Ok(())
+    }
+
+    /// The chunks, to be counted.
+    #[cfg(test)]
+    pub(super) fn pool(&self) -> &Pool {
+        self.chunks.pool()
     }
 
     /// Posts chunks that came back, and feeds starved links. True when the worker must be told of a starvation.
@@ -136,10 +185,11 @@ impl UringDriver {
             return mem::replace(&mut self.starvation, Starvation::Told) == Starvation::NotTold;
         }
         self.starvation = Starvation::NotTold;
-        // The first may take all there is, so that it must not be the same one each time.
-        let first = self.feedings % self.starved.len();
-        self.feedings = self.feedings.wrapping_add(1);
-        self.starved.rotate_left(first);
+        // The first may take all there is, so that it is the one that has gone without for longest.
+        self.feedings += 1;
+        let slots = &mut self.slots;
+        self.starved
+            .sort_by_key(|slot| slots.occupant(*slot).map_or(0, |link| link.fed));
         for slot in self.starved.drain(..) {
             if let Some(connection) = self.slots.occupant(slot) {
                 connection.feed();
@@ -151,13 +201,16 @@ impl UringDriver {
 
     /// Pushes all that links want, as far as there is room. False when there was none.
     fn push_wanted(&mut self) -> Result<bool, DriverError> {
-        if !self.event_polled {
+        if self.wake == Wake::Unpolled {
             let poll = opcode::PollAdd::new(Fd(self.event.as_raw_fd()), libc::POLLIN as u32)
                 .multi(true)
                 .build();
             // SAFETY: the entry names the descriptor only, which lives as long as the driver.
             let pushed = unsafe { self.ring.push(&poll.user_data(Operation::Wake.tag())) };
-            self.event_polled = pushed.map_err(DriverError::Enter)?;
+            if !pushed.map_err(enter_failed)? {
+                return Ok(false);
+            }
+            self.wake = Wake::Polled;
         }
         while let Some(slot) = self.wanting.pop_front() {
             if !self.push_wanted_by(slot)? {
@@ -165,7 +218,7 @@ impl UringDriver {
                 return Ok(false);
             }
         }
-        Ok(self.event_polled)
+        Ok(true)
     }
 
     fn push_wanted_by(&mut self, slot: u32) -> Result<bool, DriverError> {
@@ -176,7 +229,7 @@ impl UringDriver {
             let entry = connection.build(operation);
             // SAFETY: by U2 and U3 the connection, and with it all that the entry names, stays until its last completion;
             // chunks stay until the ring is gone (see `drop`).
-            if !unsafe { self.ring.push(&entry) }.map_err(DriverError::Enter)? {
+            if !unsafe { self.ring.push(&entry) }.map_err(enter_failed)? {
                 connection.not_pushed(operation);
                 return Ok(false);
             }
@@ -213,8 +266,9 @@ impl UringDriver {
     fn complete(&mut self, completion: &Completion, events: &mut Vec<Event>) {
         let slot = match Operation::from_tag(completion.tag) {
             Some(Operation::Wake) => {
-                self.counts.wakes += 1;
-                self.event_polled &= !completion.is_last();
+                if completion.is_last() {
+                    self.wake = Wake::Unpolled;
+                }
                 return;
             }
             Some(Operation::CancelAll) | None => return,
@@ -266,6 +320,7 @@ impl UringDriver {
         };
         if octets > 0 && !connection.is_closing() {
             self.counts.octets_in += u64::from(octets);
+            connection.fed = self.feedings;
             match filled.flatten() {
                 Some(filled) => events.push(Event::Received(self.slots.link(slot), filled)),
                 None => {
@@ -348,7 +403,43 @@ impl UringDriver {
     }
 }
 
-impl Driver for UringDriver {
+/// The parts of a turn, for a driver that sleeps elsewhere than in the ring.
+#[cfg(feature = "tokio-uring")]
+impl UringDriver {
+    /// What becomes readable, in the runtime whose task calls this, when there is something to collect or a waker was
+    /// used while the driver sleeps.
+    pub(super) fn watch_signal(&self) -> io::Result<AsyncFd<Arc<File>>> {
+        let event = Arc::clone(&self.event);
+        // SAFETY: the watch holds the file, whose descriptor stays open and the same as long as it does.
+        unsafe { AsyncFd::register_with_interest(event, Interest::READABLE) }
+            .map_err(io::Error::from)
+    }
+
+    /// Submits what links want and collects what is there. True when there was nothing, and nothing else speaks against
+    /// sleeping so far.
+    pub(super) fn begin(&mut self, events: &mut Vec<Event>) -> Result<bool, DriverError> {
+        let is_idle = self.prepare(events)?;
+        let completions = self.counts.completions;
+        self.enter(Wait::No, events)?;
+        Ok(is_idle && self.counts.completions == completions)
+    }
+
+    /// Announces the sleep and takes the last look; true when the sleep may begin. [`UringDriver::wake_up`] follows in
+    /// either case.
+    pub(super) fn fall_asleep(&mut self, more_work: impl FnOnce() -> bool) -> bool {
+        self.waker.announce_sleep();
+        self.may_sleep(more_work) && self.ring.arm_signal()
+    }
+
+    /// Ends the sleep and collects what there is.
+    pub(super) fn wake_up(&mut self, events: &mut Vec<Event>) -> Result<(), DriverError> {
+        self.ring.disarm_signal();
+        self.counts.wakes += u64::from(self.waker.awake());
+        self.enter(Wait::No, events)
+    }
+}
+
+impl Drive for UringDriver {
     fn connect(&mut self, peer: SocketAddr) -> Result<Link, DriverError> {
         let max = self.slots.max();
         if self.slots.is_full() {
@@ -392,34 +483,24 @@ impl Driver for UringDriver {
         }
     }
 
-    fn turn(
+    async fn turn(
         &mut self,
         deadline: Option<Instant>,
         more_work: impl FnOnce() -> bool,
         events: &mut Vec<Event>,
     ) -> Result<(), DriverError> {
-        self.counts.turns += 1;
-        let tell = self.feed();
-        let all_pushed = self.push_wanted()?;
-        let outcome = if tell || !all_pushed {
-            if tell {
-                events.push(Event::Starved);
-            }
-            self.ring.enter(Wait::No)
-        } else {
-            self.waker.announce_sleep();
-            let wait = match (self.may_sleep(more_work), deadline) {
-                (false, _) => Wait::No,
-                (true, None) => Wait::Forever,
-                (true, Some(deadline)) => Wait::Until(deadline),
-            };
-            let outcome = self.ring.enter(wait);
-            self.waker.awake();
-            outcome
+        if !self.prepare(events)? {
+            return self.enter(Wait::No, events);
+        }
+        self.waker.announce_sleep();
+        let wait = match (self.may_sleep(more_work), deadline) {
+            (false, _) => Wait::No,
+            (true, None) => Wait::Forever,
+            (true, Some(deadline)) => Wait::Until(deadline),
         };
-        outcome.map_err(DriverError::Enter)?;
-        self.collect(events);
-        Ok(())
+        let outcome = self.enter(wait, events);
+        self.counts.wakes += u64::from(self.waker.awake());
+        outcome
     }
 
     fn waker(&self) -> Waker {
@@ -460,6 +541,13 @@ impl Drop for UringDriver {
             self.chunks.leak();
         }
         // From here the fields go in their order: the ring, then the chunks and the links.
+    }
+}
+
+fn enter_failed(error: io::Error) -> DriverError {
+    DriverError::Wait {
+        call: "io_uring_enter",
+        error,
     }
 }
 

@@ -5,9 +5,9 @@ use std::io;
 use io_uring::{IoUring, Probe, opcode};
 
 use super::chunks;
-use super::options::Options;
 use super::ring::Ring;
 use super::unavailable::{Surroundings, Unavailable};
+use crate::driver::Options;
 
 /// What the driver may use beyond what it needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,7 +87,7 @@ mod tests {
     fn this_machine_has_what_it_says() {
         let capabilities = probe().unwrap();
         let driver = crate::driver::uring::UringDriver::new(&Options::default()).unwrap();
-        let stats = crate::driver::Driver::stats(&driver);
+        let stats = crate::driver::Drive::stats(&driver);
         assert_eq!(
             (stats.incremental, stats.gathers),
             (capabilities.incremental, capabilities.gathers)

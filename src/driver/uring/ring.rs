@@ -7,7 +7,7 @@ use io_uring::types::{SubmitArgs, Timespec};
 use io_uring::{IoUring, squeue};
 
 use super::operation::Completion;
-use super::options::Options;
+use crate::driver::Options;
 
 /// How long an enter may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,6 +142,31 @@ impl Ring {
                 _ => Err(error),
             },
         }
+    }
+
+    /// Has the kernel signal an event descriptor while the signal is armed; it is not at first.
+    #[cfg(feature = "tokio-uring")]
+    pub(super) fn signal(&mut self, event: std::os::fd::RawFd) -> io::Result<()> {
+        self.disarm_signal();
+        self.inner.submitter().register_eventfd(event)
+    }
+
+    /// Arms the signal. False when there is something to collect already, for which no signal may come.
+    #[cfg(feature = "tokio-uring")]
+    pub(super) fn arm_signal(&mut self) -> bool {
+        self.inner.completion().enable_eventfd();
+        // The arming must stand before the look, for the kernel too (T1).
+        std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
+        let submissions = self.inner.submission();
+        let has_work = submissions.taskrun() || submissions.cq_overflow();
+        drop(submissions);
+        !has_work && self.inner.completion().is_empty()
+    }
+
+    /// Keeps completions that are collected anyway from being signalled.
+    #[cfg(feature = "tokio-uring")]
+    pub(super) fn disarm_signal(&mut self) {
+        self.inner.completion().disable_eventfd();
     }
 
     /// Takes all completions out of the queue.

@@ -5,11 +5,11 @@ use std::time::Instant;
 use super::jobs::refuse_job;
 use super::line::{GET_LANE, TOPOLOGY_LANE};
 use super::{MAIN, Worker};
-use crate::driver::Driver;
+use crate::driver::Drive;
 use crate::engine::command::{Command, Job};
 use crate::engine::error::Error;
 
-impl<D: Driver> Worker<D> {
+impl<D: Drive> Worker<D> {
     pub(super) fn command(&mut self, now: Instant, command: Command) {
         if self.shutdown.is_some() {
             match command {
@@ -62,7 +62,7 @@ impl<D: Driver> Worker<D> {
     pub(super) fn refuse(command: Command, error: Error) {
         match command {
             Command::Job(job) => refuse_job(job, error),
-            Command::Consume(request) => drop(request.answer.send(Err(error))),
+            Command::Consume(request) => request.answer.send(Err(error)),
             Command::OpenPublisher { answer, .. } => drop(answer.send(Err(error))),
             Command::Cancel { answer, .. }
             | Command::SetPrefetch { answer, .. }

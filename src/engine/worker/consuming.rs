@@ -11,12 +11,12 @@ use std::time::Instant;
 use super::line::{Pending, pend};
 use super::{MAIN, Worker};
 use crate::connection::{ChannelError, ChannelId, ConnectionError, Refused, Reply, Token};
-use crate::driver::Driver;
+use crate::driver::Drive;
 use crate::engine::call::Answer;
 use crate::engine::command::{Command, Settle};
 use crate::engine::consumer::{
     Callbacks, CancelReason, ConsumeRequest, Consumer, ConsumerOptions, ConsumerShared,
-    ConsumerState, Handler,
+    ConsumerState, Handler, Started,
 };
 use crate::engine::error::Error;
 use crate::engine::event::Event as EngineEvent;
@@ -47,7 +47,7 @@ pub(in crate::engine) struct ConsumerSlot {
     options: ConsumerOptions,
     callbacks: Callbacks,
     /// Who waits for the start, and for the end.
-    started: Option<Answer<Consumer>>,
+    started: Option<Started>,
     cancelled: Vec<Answer<()>>,
     /// Why it is being cancelled, once it is.
     reason: Option<CancelReason>,
@@ -67,6 +67,19 @@ impl ConsumerSlot {
                 shielded("on_start", on_start);
             }
         }
+    }
+}
+
+impl Drop for ConsumerSlot {
+    /// Its channel is gone, or its worker.
+    fn drop(&mut self) {
+        let mut status = self.shared.lock();
+        status.state = ConsumerState::Cancelled;
+        status.is_gone = true;
+        drop(status);
+        // A stream that still waits is woken to this.
+        let handler = self.handler.take();
+        shielded("dropping a handler", || drop(handler));
     }
 }
 
@@ -104,7 +117,7 @@ pub(super) fn reason_of(error: ChannelError) -> CancelReason {
     }
 }
 
-impl<D: Driver> Worker<D> {
+impl<D: Drive> Worker<D> {
     pub(super) fn start_consumer(&mut self, now: Instant, request: Box<ConsumeRequest>) {
         let line = MAIN;
         if !self.lines[line].is_open() {
@@ -134,7 +147,7 @@ impl<D: Driver> Worker<D> {
         let channel = match opened {
             Ok(channel) => channel,
             Err(refused) => {
-                let _ = answer.send(Err(Error::Refused {
+                answer.send(Err(Error::Refused {
                     operation: "channel.open",
                     refused,
                 }));
@@ -225,8 +238,7 @@ impl<D: Driver> Worker<D> {
                     slot.serial,
                 );
                 if let Some(started) = slot.started.take() {
-                    // Whoever asked may have stopped waiting: the consumer runs all the same.
-                    let _ = started.send(Ok(handle));
+                    started.send(Ok(handle));
                 }
                 if let Some(reason) = slot.reason.take() {
                     self.begin_cancel(consumer, reason);
@@ -244,7 +256,7 @@ impl<D: Driver> Worker<D> {
         {
             slot.handler = None;
             slot.shared.lock().state = ConsumerState::Cancelled;
-            let _ = started.send(Err(error));
+            started.send(Err(error));
         }
     }
 
@@ -307,13 +319,14 @@ impl<D: Driver> Worker<D> {
             return;
         }
         slot.state = SlotState::Draining;
-        let handler = slot.handler.take();
-        shielded("dropping a handler", || drop(handler));
         {
             let mut status = slot.shared.lock();
             status.state = ConsumerState::Cancelled;
             status.reason = Some(reason.clone());
         }
+        // After that: a stream ends with its handler, and whoever reads it asks why at once.
+        let handler = slot.handler.take();
+        shielded("dropping a handler", || drop(handler));
         if let Some(on_cancel) = slot.callbacks.on_cancel.take() {
             shielded("on_cancel", || on_cancel(&reason));
         }
@@ -388,6 +401,9 @@ impl<D: Driver> Worker<D> {
         };
         if slot.no_ack {
             let _ = answer.send(Ok(()));
+        } else if slot.options.is_streamed && prefetch == 0 {
+            let why = "0 is unlimited, and nothing would bound the memory for deliveries that wait to be taken";
+            let _ = answer.send(Err(Error::parameter("prefetch", why)));
         } else if slot.is_auto_delete {
             let why = "its queue is deleted with its last consumer, and it would have to be cancelled first";
             let _ = answer.send(Err(Error::parameter("prefetch", why)));

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::Worker;
 use super::line::{Pending, pend};
 use crate::connection::{ChannelError, ChannelId, Reply};
-use crate::driver::Driver;
+use crate::driver::Drive;
 use crate::engine::command::{Job, TopologyAnswer};
 use crate::engine::delivery::DetachedDelivery;
 use crate::engine::error::Error;
@@ -31,7 +31,7 @@ impl Lane {
     }
 }
 
-impl<D: Driver> Worker<D> {
+impl<D: Drive> Worker<D> {
     /// Begins the next job, if the lane has nothing under way and the line is open.
     pub(super) fn run_lane(&mut self, line: usize, lane: usize) {
         let this = &mut self.lines[line];

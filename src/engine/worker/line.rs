@@ -11,7 +11,7 @@ use super::shutdown::Shutdown;
 use super::{MAIN, Worker, consuming};
 use crate::buffer::Inbox;
 use crate::connection::{ChannelId, Connection, ConnectionError, Refused, Token};
-use crate::driver::{Driver, Link};
+use crate::driver::{Drive, Link};
 use crate::engine::call::Answer;
 use crate::engine::command::Command;
 use crate::engine::delivery::DetachedDelivery;
@@ -143,7 +143,7 @@ impl Line {
     }
 }
 
-impl<D: Driver> Worker<D> {
+impl<D: Drive> Worker<D> {
     /// Makes sure that a line is open or on its way.
     pub(super) fn ensure_line(&mut self, line: usize, now: Instant) {
         if self.lines[line].session.is_none() {
@@ -311,6 +311,7 @@ impl<D: Driver> Worker<D> {
     pub(super) fn drop_session(&mut self, line: usize) {
         if let Some(session) = self.lines[line].session.take() {
             self.driver.close(session.link);
+            self.is_restless = true;
         }
     }
 }

@@ -30,13 +30,16 @@ use super::event::Event as EngineEvent;
 use super::hands::{Hands, Panicked};
 use super::mailbox::Mailbox;
 use super::settings::Settings;
+use super::stats::{Board, WorkerStats};
 use crate::buffer::{Parsed, Segment};
 use crate::connection::{self, ChannelError, ConnectionError, Reply, Token};
-use crate::driver::{self, Driver, Link};
+use crate::driver::{self, Drive, Link};
 
 pub(super) use consuming::{ConsumerSlot, SlotState};
 pub(super) use publishing::PublisherSlot;
-pub(super) use start::{StartGate, spawn};
+#[cfg(feature = "tokio-uring")]
+pub use start::LocalWorker;
+pub(super) use start::{StartGate, Starting, on_thread};
 
 use line::{Line, Pending, Phase, Session};
 use shutdown::Shutdown;
@@ -59,6 +62,7 @@ pub(super) struct Worker<D> {
     index: usize,
     driver: D,
     mailbox: Arc<Mailbox>,
+    board: Arc<Board>,
     settings: Arc<Settings>,
     candidates: Vec<Candidate>,
     lines: [Line; 2],
@@ -68,15 +72,18 @@ pub(super) struct Worker<D> {
     serial: u64,
     panicked: Vec<Panicked>,
     shutdown: Option<Shutdown>,
+    /// Whether a session has ended since the last turn. What follows from that is done in the next pass, and nothing else
+    /// may bring it about: the turn must not wait.
+    is_restless: bool,
     /// The engine's start, until this worker is connected.
     gate: Option<Arc<StartGate>>,
     /// Why it could not be.
     start_failed: Option<Error>,
 }
 
-impl<D: Driver> Worker<D> {
+impl<D: Drive> Worker<D> {
     /// Runs until it is shut down, or its driver fails.
-    fn run(&mut self) -> Result<(), Error> {
+    async fn run(&mut self) -> Result<(), Error> {
         let mut events = Vec::new();
         // Silence is measured up to the last look at the lines: a slow handler must not take its own time for the peer's.
         let mut looked = Instant::now();
@@ -90,13 +97,18 @@ impl<D: Driver> Worker<D> {
             for line in [MAIN, PUBLISHING] {
                 self.settle(line, now);
             }
-            if self.step_shutdown(now) {
+            if let Some(result) = self.step_shutdown(now) {
+                self.finish_shutdown(now, &result).await;
                 return Ok(());
             }
             let deadline = self.deadline();
-            let mailbox = &self.mailbox;
+            let (mailbox, is_restless) = (&self.mailbox, std::mem::take(&mut self.is_restless));
             self.driver
-                .turn(deadline, || !mailbox.is_empty(), &mut events)?;
+                .turn(deadline, || is_restless || !mailbox.is_empty(), &mut events)
+                .await?;
+            self.board.show(&WorkerStats {
+                driver: self.driver.stats(),
+            });
             looked = Instant::now();
             for event in events.drain(..) {
                 self.driver_event(looked, event);

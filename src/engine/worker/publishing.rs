@@ -7,7 +7,7 @@ use super::line::{Pending, pend};
 use super::{PUBLISHING, Worker};
 use crate::buffer::Segment;
 use crate::connection::{ChannelError, ChannelId, Reply, Token};
-use crate::driver::Driver;
+use crate::driver::Drive;
 use crate::engine::call::Answer;
 use crate::engine::command::Command;
 use crate::engine::error::Error;
@@ -49,7 +49,7 @@ impl End {
     }
 }
 
-impl<D: Driver> Worker<D> {
+impl<D: Drive> Worker<D> {
     pub(super) fn open_publisher(
         &mut self,
         now: Instant,

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::line::{GET_LANE, LANES};
 use super::{MAIN, PUBLISHING, Phase, Worker};
 use crate::connection::ConnectionError;
-use crate::driver::Driver;
+use crate::driver::Drive;
 use crate::engine::call::Answer;
 use crate::engine::consumer::CancelReason;
 use crate::engine::error::Error;
@@ -41,7 +41,7 @@ impl Shutdown {
     }
 }
 
-impl<D: Driver> Worker<D> {
+impl<D: Drive> Worker<D> {
     pub(super) fn begin_shutdown(
         &mut self,
         deadline: Instant,
@@ -67,16 +67,13 @@ impl<D: Driver> Worker<D> {
         self.end_publishers();
     }
 
-    /// Goes on with a shutdown; true when the worker is to end.
-    pub(super) fn step_shutdown(&mut self, now: Instant) -> bool {
-        let Some(shutdown) = &mut self.shutdown else {
-            return false;
-        };
+    /// Goes on with a shutdown; its result when the worker is to end.
+    pub(super) fn step_shutdown(&mut self, now: Instant) -> Option<Result<(), Error>> {
+        let shutdown = self.shutdown.as_mut()?;
         if now >= shutdown.deadline {
             let timeout = shutdown.timeout;
             let left = self.left_undone();
-            self.finish_shutdown(now, &Err(Error::ShutdownIncomplete { timeout, left }));
-            return true;
+            return Some(Err(Error::ShutdownIncomplete { timeout, left }));
         }
         if !shutdown.is_closing && self.is_at_rest() {
             if let Some(shutdown) = &mut self.shutdown {
@@ -87,16 +84,15 @@ impl<D: Driver> Worker<D> {
         let is_done = [MAIN, PUBLISHING]
             .iter()
             .all(|line| self.lines[*line].session.is_none());
-        if is_done {
+        is_done.then(|| {
             let lost = self.shutdown.as_ref().and_then(|shutdown| {
                 Some(Error::ShutdownIncomplete {
                     timeout: shutdown.timeout,
                     left: format!("the connection was lost: {}", shutdown.lost.as_ref()?),
                 })
             });
-            self.finish_shutdown(now, &lost.map_or(Ok(()), Err));
-        }
-        is_done
+            lost.map_or(Ok(()), Err)
+        })
     }
 
     /// Whether nothing that was begun waits for its end.
@@ -143,10 +139,10 @@ impl<D: Driver> Worker<D> {
     }
 
     /// Says goodbye as far as that takes no waiting, and answers.
-    fn finish_shutdown(&mut self, now: Instant, result: &Result<(), Error>) {
+    pub(super) async fn finish_shutdown(&mut self, now: Instant, result: &Result<(), Error>) {
         self.close_connections(now);
         if result.is_err()
-            && let Err(error) = self.driver.turn(Some(now), || true, &mut Vec::new())
+            && let Err(error) = self.driver.turn(Some(now), || true, &mut Vec::new()).await
         {
             tracing::debug!(%error, "the last turn failed");
         }

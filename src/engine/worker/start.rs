@@ -1,8 +1,11 @@
 //! How a worker comes to life, and how an engine learns that all of them have.
 
+use std::future::poll_fn;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 use std::thread::{Builder, JoinHandle};
 use std::time::Instant;
 
@@ -11,13 +14,17 @@ use slab::Slab;
 use super::line::Line;
 use super::{Candidate, MAIN, Worker};
 use crate::connection::ConnectionError;
-use crate::driver::Driver;
+use crate::driver::epoll::EpollDriver;
+#[cfg(feature = "tokio-uring")]
+use crate::driver::tokio_uring::TokioUringDriver;
 use crate::driver::uring::UringDriver;
+use crate::driver::{Drive, Driver, DriverError, Options};
 use crate::engine::Engine;
-use crate::engine::call::{Answer, mark_worker_thread};
+use crate::engine::call::{Answer, WorkerThread};
 use crate::engine::error::{ConnectFailure, Error};
 use crate::engine::mailbox::Mailbox;
 use crate::engine::settings::Settings;
+use crate::engine::stats::Board;
 
 /// Answers the start of an engine once every worker is connected, or with the first failure.
 pub(in crate::engine) struct StartGate(Mutex<Gate>);
@@ -93,24 +100,102 @@ impl Drop for CloseOnDrop {
     }
 }
 
-/// Starts the thread of a worker.
-pub(in crate::engine) fn spawn(
-    index: usize,
-    settings: &Arc<Settings>,
-    mailbox: &Arc<Mailbox>,
-    gate: &Arc<StartGate>,
+/// A worker about to start.
+pub(in crate::engine) struct Starting {
+    pub index: usize,
+    pub settings: Arc<Settings>,
+    pub mailbox: Arc<Mailbox>,
+    pub board: Arc<Board>,
+    pub gate: Arc<StartGate>,
+}
+
+/// Starts a worker on a thread of its own.
+pub(in crate::engine) fn on_thread(
+    starting: Starting,
+    driver: Driver,
 ) -> io::Result<JoinHandle<()>> {
-    let (settings, mailbox, gate) = (Arc::clone(settings), Arc::clone(mailbox), Arc::clone(gate));
     Builder::new()
-        .name(thread_name(&settings, index))
+        .name(thread_name(&starting.settings, starting.index))
         .spawn(move || {
-            mark_worker_thread();
-            let _closes = CloseOnDrop(Arc::clone(&mailbox));
-            if let Err(error) = live(index, settings, mailbox, &gate) {
-                tracing::error!(worker = index, %error, "a worker ended");
-                gate.fail(error);
-            }
+            let gate = Arc::clone(&starting.gate);
+            let (index, closes) = (starting.index, CloseOnDrop(Arc::clone(&starting.mailbox)));
+            let outcome = pin(index, &starting.settings).and_then(|()| match driver {
+                Driver::Epoll => blocking(starting.live(EpollDriver::new)),
+                #[cfg(feature = "tokio-uring")]
+                Driver::TokioUring => in_runtime(starting.live(TokioUringDriver::new)),
+                // Those that are not in this build were refused before.
+                _ => blocking(starting.live(UringDriver::new)),
+            });
+            report(index, &gate, &outcome);
+            drop(closes);
         })
+}
+
+/// A worker that lives on the caller's thread: see [`EngineBuilder::start_local`](crate::EngineBuilder::start_local). It
+/// is done when the engine has ended, with the error that ended it, if one did.
+#[cfg(feature = "tokio-uring")]
+#[must_use = "a worker does nothing unless it is spawned or awaited"]
+pub struct LocalWorker(std::pin::Pin<Box<dyn Future<Output = Result<(), Error>>>>);
+
+#[cfg(feature = "tokio-uring")]
+impl LocalWorker {
+    pub(in crate::engine) fn new(starting: Starting) -> Self {
+        let (index, gate) = (starting.index, Arc::clone(&starting.gate));
+        let closes = CloseOnDrop(Arc::clone(&starting.mailbox));
+        LocalWorker(Box::pin(async move {
+            let outcome = starting.live(TokioUringDriver::new).await;
+            report(index, &gate, &outcome);
+            drop(closes);
+            outcome
+        }))
+    }
+
+    /// One that has nothing to do.
+    pub(in crate::engine) fn over() -> Self {
+        LocalWorker(Box::pin(std::future::ready(Ok(()))))
+    }
+}
+
+#[cfg(feature = "tokio-uring")]
+impl Future for LocalWorker {
+    type Output = Result<(), Error>;
+
+    fn poll(mut self: std::pin::Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        self.0.as_mut().poll(context)
+    }
+}
+
+#[cfg(feature = "tokio-uring")]
+impl std::fmt::Debug for LocalWorker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("LocalWorker")
+    }
+}
+
+/// Tells those who wait for the start, if anybody does, why a worker ended.
+fn report(index: usize, gate: &StartGate, outcome: &Result<(), Error>) {
+    if let Err(error) = outcome {
+        tracing::error!(worker = index, %error, "a worker ended");
+        gate.fail(error.clone());
+    }
+}
+
+/// Runs a worker whose driver blocks the thread: its future is ready when it is polled first.
+fn blocking(worker: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
+    match pin!(worker).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(outcome) => outcome,
+        Poll::Pending => Err(Error::Driver(
+            "a driver that blocks did not, which is a bug".into(),
+        )),
+    }
+}
+
+/// Runs a worker in a runtime that is made for it.
+#[cfg(feature = "tokio-uring")]
+fn in_runtime(worker: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
+    let runtime = tokio_uring::Runtime::new(&tokio_uring::builder())
+        .map_err(|error| Error::Driver(format!("no tokio-uring runtime: {error}")))?;
+    runtime.block_on(worker)
 }
 
 /// Linux shows 15 octets of it.
@@ -122,41 +207,53 @@ fn thread_name(settings: &Settings, index: usize) -> String {
     }
 }
 
-fn live(
-    index: usize,
-    settings: Arc<Settings>,
-    mailbox: Arc<Mailbox>,
-    gate: &Arc<StartGate>,
-) -> Result<(), Error> {
-    pin(index, &settings)?;
-    let candidates = resolve(&settings)?;
-    // The ring belongs to the thread that makes it.
-    let driver = UringDriver::new(&settings.driver)?;
-    mailbox.set_waker(driver.waker());
-    let mut worker = Worker {
-        index,
-        driver,
-        mailbox,
-        settings,
-        candidates,
-        lines: [Line::default(), Line::default()],
-        consumers: Slab::new(),
-        publishers: Slab::new(),
-        serial: 0,
-        panicked: Vec::new(),
-        shutdown: None,
-        gate: Some(Arc::clone(gate)),
-        start_failed: None,
-    };
-    worker.ensure_line(MAIN, Instant::now());
-    let result = catch_unwind(AssertUnwindSafe(|| worker.run())).unwrap_or_else(|_| {
-        let what = "it panicked, which is a bug; the panic's message is on standard error";
-        Err(Error::Driver(what.into()))
-    });
-    if let Err(error) = &result {
-        worker.fail_all(error);
+impl Starting {
+    /// Makes the worker, whose driver belongs to the thread that makes it, and runs it to its end.
+    pub async fn live<D: Drive>(
+        self,
+        driver: impl FnOnce(&Options) -> Result<D, DriverError>,
+    ) -> Result<(), Error> {
+        let _mark = WorkerThread::mark();
+        let candidates = resolve(&self.settings)?;
+        let driver = driver(&self.settings.driver_options)?;
+        self.mailbox.set_waker(driver.waker());
+        let mut worker = Worker {
+            index: self.index,
+            driver,
+            mailbox: self.mailbox,
+            board: self.board,
+            settings: self.settings,
+            candidates,
+            lines: [Line::default(), Line::default()],
+            consumers: Slab::new(),
+            publishers: Slab::new(),
+            serial: 0,
+            panicked: Vec::new(),
+            shutdown: None,
+            is_restless: false,
+            gate: Some(self.gate),
+            start_failed: None,
+        };
+        worker.ensure_line(MAIN, Instant::now());
+        let result = unwound(worker.run()).await.unwrap_or_else(|| {
+            let what = "it panicked, which is a bug; the panic's message is on standard error";
+            Err(Error::Driver(what.into()))
+        });
+        if let Err(error) = &result {
+            worker.fail_all(error);
+        }
+        result
     }
-    result
+}
+
+/// Awaits a future; `None` when it panicked.
+async fn unwound<T>(future: impl Future<Output = T>) -> Option<T> {
+    let mut future = pin!(future);
+    poll_fn(|context| {
+        catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context)))
+            .map_or(Poll::Ready(None), |poll| poll.map(Some))
+    })
+    .await
 }
 
 fn pin(index: usize, settings: &Settings) -> Result<(), Error> {
@@ -195,7 +292,7 @@ fn resolve(settings: &Settings) -> Result<Vec<Candidate>, Error> {
     Ok(candidates)
 }
 
-impl<D: Driver> Worker<D> {
+impl<D: Drive> Worker<D> {
     pub(super) fn gate_opened(&mut self) {
         if let Some(gate) = self.gate.take() {
             gate.opened();

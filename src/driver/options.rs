@@ -10,10 +10,10 @@ pub enum Incremental {
     Off,
 }
 
-/// Numbers of a [`super::UringDriver`]. The defaults suit a worker with a handful of busy links.
+/// Numbers of a driver. The defaults suit a worker with a handful of busy links.
 ///
 /// ```
-/// use amqp_uring::driver::uring::Options;
+/// use amqp_uring::driver::Options;
 ///
 /// let options = Options { chunks: 16, ..Options::default() };
 /// assert_eq!(options.chunk_octets, 512 << 10);

@@ -1,4 +1,4 @@
-//! The driver against real sockets on the loopback interface.
+//! Every driver against real sockets on the loopback interface.
 //!
 //! A peer is a thread with a `std` socket. Nothing sleeps in place of a condition: a turn waits for events, and a test
 //! that waits too long fails.
@@ -9,21 +9,196 @@ mod send;
 mod waking;
 
 use std::collections::HashMap;
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::pin::pin;
+use std::task::{self, Context, Poll};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use macro_rules_attribute::apply;
+
+use super::epoll::EpollDriver;
+#[cfg(feature = "tokio-uring")]
+use super::tokio_uring::TokioUringDriver;
+use super::uring::UringDriver;
 use super::*;
+use crate::buffer::Pool;
 
 /// No test needs longer, on a busy machine either.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-const MODES: [Incremental; 2] = [Incremental::Auto, Incremental::Off];
+/// What a driver is tested as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Uring,
+    UringPlain,
+    Epoll,
+    #[cfg(feature = "tokio-uring")]
+    TokioUring,
+    #[cfg(feature = "tokio-uring")]
+    TokioUringPlain,
+}
+
+impl Kind {
+    fn incremental(self) -> Incremental {
+        match self {
+            Kind::UringPlain => Incremental::Off,
+            #[cfg(feature = "tokio-uring")]
+            Kind::TokioUringPlain => Incremental::Off,
+            _ => Incremental::Auto,
+        }
+    }
+}
+
+/// Makes a test of a function that takes a driver: one for each kind.
+macro_rules! on_every_driver {
+    ($(#[$attribute:meta])* fn $name:ident($kind:ident: Kind) $body:block) => {
+        fn $name($kind: Kind) $body
+
+        mod $name {
+            use super::Kind;
+
+            #[test]
+            $(#[$attribute])*
+            fn uring() {
+                super::$name(Kind::Uring);
+            }
+
+            #[test]
+            $(#[$attribute])*
+            fn uring_plain() {
+                super::$name(Kind::UringPlain);
+            }
+
+            #[test]
+            $(#[$attribute])*
+            fn epoll() {
+                super::$name(Kind::Epoll);
+            }
+
+            #[cfg(feature = "tokio-uring")]
+            #[test]
+            $(#[$attribute])*
+            fn tokio_uring() {
+                super::$name(Kind::TokioUring);
+            }
+
+            #[cfg(feature = "tokio-uring")]
+            #[test]
+            $(#[$attribute])*
+            fn tokio_uring_plain() {
+                super::$name(Kind::TokioUringPlain);
+            }
+        }
+    };
+}
+use on_every_driver;
+
+/// A driver of any kind, whose turns block.
+enum Any {
+    Uring(UringDriver),
+    Epoll(EpollDriver),
+    /// The driver goes before its runtime.
+    #[cfg(feature = "tokio-uring")]
+    TokioUring(TokioUringDriver, ::tokio_uring::Runtime),
+}
+
+/// Calls a method of the driver, whatever it is.
+macro_rules! any {
+    ($any:expr, $driver:ident => $call:expr) => {
+        match $any {
+            Any::Uring($driver) => $call,
+            Any::Epoll($driver) => $call,
+            #[cfg(feature = "tokio-uring")]
+            Any::TokioUring($driver, _) => $call,
+        }
+    };
+}
+
+impl Any {
+    fn new(kind: Kind, options: &Options) -> Self {
+        let options = &Options {
+            incremental: kind.incremental(),
+            ..*options
+        };
+        match kind {
+            Kind::Uring | Kind::UringPlain => Any::Uring(UringDriver::new(options).unwrap()),
+            Kind::Epoll => Any::Epoll(EpollDriver::new(options).unwrap()),
+            #[cfg(feature = "tokio-uring")]
+            Kind::TokioUring | Kind::TokioUringPlain => {
+                let runtime = ::tokio_uring::Runtime::new(&::tokio_uring::builder()).unwrap();
+                let driver = runtime.block_on(async { TokioUringDriver::new(options).unwrap() });
+                Any::TokioUring(driver, runtime)
+            }
+        }
+    }
+
+    fn turn(
+        &mut self,
+        deadline: Option<Instant>,
+        more_work: impl FnOnce() -> bool,
+        events: &mut Vec<Event>,
+    ) -> Result<(), DriverError> {
+        match self {
+            Any::Uring(driver) => ready(driver.turn(deadline, more_work, events)),
+            Any::Epoll(driver) => ready(driver.turn(deadline, more_work, events)),
+            #[cfg(feature = "tokio-uring")]
+            Any::TokioUring(driver, runtime) => {
+                runtime.block_on(driver.turn(deadline, more_work, events))
+            }
+        }
+    }
+
+    fn connect(&mut self, peer: SocketAddr) -> Result<Link, DriverError> {
+        any!(self, driver => driver.connect(peer))
+    }
+
+    fn send(&mut self, link: Link, segment: Segment) {
+        any!(self, driver => driver.send(link, segment));
+    }
+
+    fn unsent(&self, link: Link) -> usize {
+        any!(self, driver => driver.unsent(link))
+    }
+
+    fn spare(&mut self) -> Vec<u8> {
+        any!(self, driver => driver.spare())
+    }
+
+    fn close(&mut self, link: Link) {
+        any!(self, driver => driver.close(link));
+    }
+
+    fn waker(&self) -> Waker {
+        any!(self, driver => driver.waker())
+    }
+
+    fn set_latency_budget(&mut self, budget: Duration) {
+        any!(self, driver => driver.set_latency_budget(budget));
+    }
+
+    fn stats(&self) -> DriverStats {
+        any!(self, driver => driver.stats())
+    }
+
+    fn pool(&self) -> Pool {
+        any!(self, driver => driver.pool().clone())
+    }
+}
+
+/// What a driver that blocks gives at the first poll.
+fn ready<T>(future: impl Future<Output = T>) -> T {
+    let mut context = Context::from_waker(task::Waker::noop());
+    match pin!(future).poll(&mut context) {
+        Poll::Ready(value) => value,
+        Poll::Pending => panic!("a driver that blocks is ready at once"),
+    }
+}
 
 /// Small chunks, so that the tests go around often, in either mode.
-fn small(incremental: Incremental) -> Options {
+fn small() -> Options {
     Options {
-        incremental,
         chunks: 6,
         chunk_octets: 20_000,
         plain_chunks: 16,
@@ -78,7 +253,7 @@ fn listen<T: Send + 'static>(
 
 /// A driver, the events it gave, and what the tests ask of them.
 struct Worker {
-    driver: UringDriver,
+    driver: Any,
     connected: Vec<Link>,
     received: HashMap<Link, Vec<u8>>,
     views: Vec<(Link, crate::buffer::Filled)>,
@@ -90,9 +265,9 @@ struct Worker {
 }
 
 impl Worker {
-    fn new(options: &Options) -> Self {
+    fn new(kind: Kind, options: &Options) -> Self {
         Self {
-            driver: UringDriver::new(options).unwrap(),
+            driver: Any::new(kind, options),
             connected: Vec::new(),
             received: HashMap::new(),
             views: Vec::new(),
@@ -172,7 +347,7 @@ impl Worker {
 
 /// Drops the driver while the peers are still there, and checks that every chunk came back.
 fn drop_and_count(worker: Worker) {
-    let pool = worker.driver.chunks.pool().clone();
+    let pool = worker.driver.pool();
     drop(worker);
     assert_eq!(pool.stats().out, 0, "every chunk is back");
 }

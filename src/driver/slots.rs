@@ -1,24 +1,42 @@
 //! Which link is in which slot.
 
-use super::link::Connection;
-use crate::driver::Link;
+use super::Link;
 
-/// Slots, used again under a new generation once their connection is over (U3).
-#[derive(Default)]
-pub(super) struct Slots {
-    slots: Vec<Slot>,
+/// What a slot holds.
+pub(super) trait Occupant {
+    /// Closes it; it may have to stay in its slot for a while.
+    fn close(&mut self);
+
+    /// Whether it was closed.
+    fn is_closing(&self) -> bool;
+}
+
+/// Slots, used again under a new generation once their connection is over.
+pub(super) struct Slots<C> {
+    slots: Vec<Slot<C>>,
     vacant: Vec<u32>,
     max: u32,
 }
 
-struct Slot {
+struct Slot<C> {
     /// Of the link that is in the slot now, or of the next one when that was retired or there is none: a retired link
     /// is stale at once (D2), while its connection is still being closed.
     generation: u32,
-    connection: Option<Connection>,
+    connection: Option<C>,
 }
 
-impl Slots {
+impl<C> Default for Slots<C> {
+    fn default() -> Self {
+        Self {
+            slots: Vec::new(),
+            vacant: Vec::new(),
+            max: 0,
+        }
+    }
+}
+
+impl<C: Occupant> Slots<C> {
+    /// At most `max` slots.
     pub(super) fn new(max: u32) -> Self {
         Self {
             slots: Vec::new(),
@@ -27,6 +45,7 @@ impl Slots {
         }
     }
 
+    /// The most slots.
     pub(super) fn max(&self) -> u32 {
         self.max
     }
@@ -36,12 +55,13 @@ impl Slots {
         self.slots.len() - self.vacant.len()
     }
 
+    /// Whether there is no vacant slot.
     pub(super) fn is_full(&self) -> bool {
         self.used() >= self.max as usize
     }
 
     /// Puts a connection into a vacant slot. `None` when there is none.
-    pub(super) fn occupy(&mut self, connection: Connection) -> Option<Link> {
+    pub(super) fn occupy(&mut self, connection: C) -> Option<Link> {
         if self.is_full() {
             return None;
         }
@@ -62,12 +82,12 @@ impl Slots {
     }
 
     /// The connection in a slot, retired or not.
-    pub(super) fn occupant(&mut self, slot: u32) -> Option<&mut Connection> {
+    pub(super) fn occupant(&mut self, slot: u32) -> Option<&mut C> {
         self.slots.get_mut(slot as usize)?.connection.as_mut()
     }
 
     /// The connection of a link that is not stale.
-    pub(super) fn get(&mut self, link: Link) -> Option<&mut Connection> {
+    pub(super) fn get(&mut self, link: Link) -> Option<&mut C> {
         let slot = self.slots.get_mut(link.slot() as usize)?;
         if slot.generation == link.generation() {
             slot.connection.as_mut()
@@ -77,7 +97,7 @@ impl Slots {
     }
 
     /// The same, to look at only.
-    pub(super) fn peek(&self, link: Link) -> Option<&Connection> {
+    pub(super) fn peek(&self, link: Link) -> Option<&C> {
         let slot = self.slots.get(link.slot() as usize)?;
         if slot.generation == link.generation() {
             slot.connection.as_ref()
@@ -111,6 +131,7 @@ impl Slots {
         }
     }
 
+    /// Retires every link.
     pub(super) fn retire_all(&mut self) {
         for slot in 0..self.slots.len() {
             self.retire(slot as u32);

@@ -25,13 +25,13 @@ fn unanswering() -> (SocketAddr, (Socket, TcpStream)) {
     (address, (listener, first))
 }
 
-#[test]
-fn a_refused_connect_is_a_loss_that_says_so() {
+#[apply(on_every_driver!)]
+fn a_refused_connect_is_a_loss_that_says_so(kind: Kind) {
     let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
         .unwrap()
         .local_addr()
         .unwrap();
-    let mut worker = Worker::new(&small(Incremental::Auto));
+    let mut worker = Worker::new(kind, &small());
     let link = worker.connect(free);
     assert!(worker.connected.is_empty());
     assert_eq!(
@@ -41,50 +41,48 @@ fn a_refused_connect_is_a_loss_that_says_so() {
     worker.until(|worker| worker.driver.stats().links == 0);
 }
 
-#[test]
-fn the_end_of_the_stream_and_a_reset_are_told_apart_and_octets_come_first() {
-    for mode in MODES {
-        let (address, peers) = listen(2, |index, mut stream| {
-            stream.write_all(&[index as u8; 1000]).unwrap();
-            let mut last = [0];
-            stream.read_exact(&mut last).unwrap();
-            if index == 1 {
-                reset(&stream);
-            }
-        });
-        let mut worker = Worker::new(&small(mode));
-        let links = [worker.connect(address), worker.connect(address)];
-        worker.until(|worker| {
-            links
-                .iter()
-                .all(|link| worker.received(*link).len() == 1000)
-        });
-        for link in links {
-            worker.driver.send(link, Segment::from(vec![0]));
+#[apply(on_every_driver!)]
+fn the_end_of_the_stream_and_a_reset_are_told_apart_and_octets_come_first(kind: Kind) {
+    let (address, peers) = listen(2, |index, mut stream| {
+        stream.write_all(&[index as u8; 1000]).unwrap();
+        let mut last = [0];
+        stream.read_exact(&mut last).unwrap();
+        if index == 1 {
+            reset(&stream);
         }
-        worker.until(|worker| worker.lost.len() == 2);
-        for link in links {
-            let expected = match worker.received(link)[0] {
-                0 => io::ErrorKind::UnexpectedEof,
-                _ => io::ErrorKind::ConnectionReset,
-            };
-            assert_eq!(worker.lost_with(link), Some(expected));
-        }
-        peers.join().unwrap();
-        worker.until(|worker| worker.driver.stats().links == 0);
-        drop_and_count(worker);
+    });
+    let mut worker = Worker::new(kind, &small());
+    let links = [worker.connect(address), worker.connect(address)];
+    worker.until(|worker| {
+        links
+            .iter()
+            .all(|link| worker.received(*link).len() == 1000)
+    });
+    for link in links {
+        worker.driver.send(link, Segment::from(vec![0]));
     }
+    worker.until(|worker| worker.lost.len() == 2);
+    for link in links {
+        let expected = match worker.received(link)[0] {
+            0 => io::ErrorKind::UnexpectedEof,
+            _ => io::ErrorKind::ConnectionReset,
+        };
+        assert_eq!(worker.lost_with(link), Some(expected));
+    }
+    peers.join().unwrap();
+    worker.until(|worker| worker.driver.stats().links == 0);
+    drop_and_count(worker);
 }
 
-#[test]
-fn a_failing_send_is_one_loss_and_the_peers_last_words_come_before_it() {
+#[apply(on_every_driver!)]
+fn a_failing_send_is_one_loss_and_the_peers_last_words_come_before_it(kind: Kind) {
     let (address, peers) = listen(1, |_, mut stream| {
         let mut some = [0; 1000];
         stream.read_exact(&mut some).unwrap();
         stream.write_all(b"go away").unwrap();
         // Closed with octets unread: the kernel resets.
     });
-    let mut worker = Worker::new(&small(Incremental::Auto));
+    let mut worker = Worker::new(kind, &small());
     let link = worker.connect(address);
     worker.driver.send(link, Segment::from(vec![1; 8 << 20]));
     worker.until(|worker| !worker.lost.is_empty());
@@ -98,8 +96,8 @@ fn a_failing_send_is_one_loss_and_the_peers_last_words_come_before_it() {
     drop_and_count(worker);
 }
 
-#[test]
-fn a_failing_send_on_a_starved_link_is_a_loss_too() {
+#[apply(on_every_driver!)]
+fn a_failing_send_on_a_starved_link_is_a_loss_too(kind: Kind) {
     let (reset_now, now) = mpsc::channel::<()>();
     let now = std::sync::Arc::new(std::sync::Mutex::new(now));
     let (address, peers) = listen(1, move |_, mut stream| {
@@ -108,7 +106,7 @@ fn a_failing_send_on_a_starved_link_is_a_loss_too() {
         now.lock().unwrap().recv().unwrap();
         reset(&stream);
     });
-    let mut worker = Worker::new(&small(Incremental::Auto));
+    let mut worker = Worker::new(kind, &small());
     worker.keep = true;
     let link = worker.connect(address);
     worker.until(|worker| worker.starved > 0);
@@ -121,14 +119,14 @@ fn a_failing_send_on_a_starved_link_is_a_loss_too() {
     drop_and_count(worker);
 }
 
-#[test]
-fn closing_in_the_middle_of_a_send_tells_nothing_and_frees_the_slot() {
+#[apply(on_every_driver!)]
+fn closing_in_the_middle_of_a_send_tells_nothing_and_frees_the_slot(kind: Kind) {
     let (address, peers) = listen(2, |_, mut stream| {
         let mut some = [0; 1000];
         stream.read_exact(&mut some).unwrap();
         drop(stream.read_to_end(&mut Vec::new()));
     });
-    let mut worker = Worker::new(&small(Incremental::Auto));
+    let mut worker = Worker::new(kind, &small());
     let link = worker.connect(address);
     worker.driver.send(link, Segment::from(vec![1; 64 << 20]));
     worker.until(|worker| worker.unsent.contains_key(&link));
@@ -154,10 +152,10 @@ fn closing_in_the_middle_of_a_send_tells_nothing_and_frees_the_slot() {
     drop_and_count(worker);
 }
 
-#[test]
-fn a_connect_in_flight_can_be_closed() {
+#[apply(on_every_driver!)]
+fn a_connect_in_flight_can_be_closed(kind: Kind) {
     let (address, _held) = unanswering();
-    let mut worker = Worker::new(&small(Incremental::Auto));
+    let mut worker = Worker::new(kind, &small());
     let unsubmitted = worker.driver.connect(address).unwrap();
     worker.driver.close(unsubmitted);
     let submitted = worker.driver.connect(address).unwrap();
@@ -169,13 +167,16 @@ fn a_connect_in_flight_can_be_closed() {
     assert!(worker.connected.is_empty() && worker.lost.is_empty());
 }
 
-#[test]
-fn links_are_limited_and_a_closed_one_makes_room() {
+#[apply(on_every_driver!)]
+fn links_are_limited_and_a_closed_one_makes_room(kind: Kind) {
     let (address, _held) = unanswering();
-    let mut worker = Worker::new(&Options {
-        links_max: 2,
-        ..small(Incremental::Auto)
-    });
+    let mut worker = Worker::new(
+        kind,
+        &Options {
+            links_max: 2,
+            ..small()
+        },
+    );
     let first = worker.driver.connect(address).unwrap();
     worker.driver.connect(address).unwrap();
     assert!(matches!(
@@ -187,38 +188,39 @@ fn links_are_limited_and_a_closed_one_makes_room() {
     assert!(worker.driver.connect(address).is_ok());
 }
 
-#[test]
-fn a_driver_dropped_with_operations_in_flight_lets_go_of_everything() {
-    for mode in MODES {
-        let (address, peers) = listen(2, |_, mut stream| {
-            drop(stream.write_all(&[0; 100_000]));
-            let mut some = [0; 1000];
-            stream.read_exact(&mut some).unwrap();
-            // Holds the connection until the driver is gone.
-            drop(io::copy(&mut stream, &mut io::sink()));
-        });
-        let (silent, _held) = unanswering();
-        let mut worker = Worker::new(&small(mode));
-        let links = [worker.connect(address), worker.connect(address)];
-        worker.driver.connect(silent).unwrap();
-        for link in links {
-            worker.driver.send(link, Segment::from(vec![1; 64 << 20]));
-        }
-        worker.until(|worker| links.iter().all(|link| worker.unsent.contains_key(link)));
-        worker.driver.send(links[0], Segment::from(vec![1]));
-        let before = Instant::now();
-        drop_and_count(worker);
-        assert!(before.elapsed() < DROP_WAIT_MAX, "the kernel let go");
-        peers.join().unwrap();
+#[apply(on_every_driver!)]
+fn a_driver_dropped_with_operations_in_flight_lets_go_of_everything(kind: Kind) {
+    let (address, peers) = listen(2, |_, mut stream| {
+        drop(stream.write_all(&[0; 100_000]));
+        let mut some = [0; 1000];
+        stream.read_exact(&mut some).unwrap();
+        // Holds the connection until the driver is gone.
+        drop(io::copy(&mut stream, &mut io::sink()));
+    });
+    let (silent, _held) = unanswering();
+    let mut worker = Worker::new(kind, &small());
+    let links = [worker.connect(address), worker.connect(address)];
+    worker.driver.connect(silent).unwrap();
+    for link in links {
+        worker.driver.send(link, Segment::from(vec![1; 64 << 20]));
     }
+    worker.until(|worker| links.iter().all(|link| worker.unsent.contains_key(link)));
+    worker.driver.send(links[0], Segment::from(vec![1]));
+    let before = Instant::now();
+    drop_and_count(worker);
+    assert!(
+        before.elapsed() < Duration::from_secs(1),
+        "the kernel let go"
+    );
+    peers.join().unwrap();
 }
 
-#[test]
-fn views_outlive_the_driver() {
+#[apply(on_every_driver!)]
+fn views_outlive_the_driver(kind: Kind) {
     let (address, peers) = listen(1, |_, mut stream| {
         stream.write_all(&octets(1, 0..1000)).unwrap()
     });
-    let mut worker = Worker::new(&small(Incremental::Auto));
+    let mut worker = Worker::new(kind, &small());
     worker.keep = true;
     worker.connect(address);
     worker.until(|worker| !worker.lost.is_empty());

@@ -1,0 +1,202 @@
+//! One TCP connection: where it is in its life, and what its socket is ready for.
+
+use std::io::{self, IoSlice, Read};
+use std::net::{Shutdown, SocketAddr};
+
+use rustix::event::epoll::EventFlags;
+use smallvec::SmallVec;
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+
+use crate::buffer::{Segment, SendQueue, Spares};
+use crate::driver::slots::Occupant;
+
+/// The most segments that one send takes: enough to fill a socket's buffer with small ones.
+const SEND_SEGMENTS_MAX: usize = 64;
+
+/// Where a connection is in its life.
+#[derive(Debug)]
+pub(super) enum Phase {
+    Connecting,
+    /// It could not even be begun.
+    Refused(io::Error),
+    Open,
+    /// A send failed. What the peer sent before is still received, then the link is lost with this error.
+    Draining(io::Error),
+    Closing,
+}
+
+/// A connection. What its socket is ready for is remembered: epoll tells each change once.
+pub(super) struct Connection {
+    socket: Socket,
+    queue: SendQueue,
+    pub(super) phase: Phase,
+    /// A receive may find octets, or the end.
+    pub(super) is_readable: bool,
+    is_writable: bool,
+    /// The peer or the system ended it: after the last octets a receive says how.
+    is_ended: bool,
+    /// Whether it waits for a chunk.
+    pub(super) is_starved: bool,
+    /// Whether it is among those to be looked at.
+    pub(super) is_listed: bool,
+    /// The feeding of starved links after which it last received something.
+    pub(super) fed: u64,
+}
+
+/// What a receive gave.
+pub(super) enum Received {
+    Octets(usize),
+    /// Nothing for now.
+    Nothing,
+    Lost(io::Error),
+}
+
+impl Connection {
+    /// A socket that is connecting.
+    pub(super) fn new(peer: SocketAddr) -> io::Result<Self> {
+        let kind = Type::STREAM.nonblocking().cloexec();
+        let socket = Socket::new(Domain::for_address(peer), kind, Some(Protocol::TCP))?;
+        socket.set_tcp_nodelay(true)?;
+        let phase = match socket.connect(&SockAddr::from(peer)) {
+            Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Phase::Refused(error),
+            _ => Phase::Connecting,
+        };
+        Ok(Self {
+            socket,
+            queue: SendQueue::default(),
+            phase,
+            is_readable: false,
+            is_writable: false,
+            is_ended: false,
+            is_starved: false,
+            is_listed: false,
+            fed: 0,
+        })
+    }
+
+    pub(super) fn socket(&self) -> &Socket {
+        &self.socket
+    }
+
+    /// Epoll has told a change.
+    pub(super) fn told(&mut self, flags: EventFlags) {
+        let ended = EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR;
+        self.is_ended |= flags.intersects(ended);
+        self.is_readable |= flags.intersects(ended | EventFlags::IN);
+        self.is_writable |= flags.intersects(EventFlags::OUT | EventFlags::HUP | EventFlags::ERR);
+    }
+
+    /// Whether the connect is over, and how; `None` while it is under way.
+    pub(super) fn connected(&mut self) -> Option<io::Result<()>> {
+        match std::mem::replace(&mut self.phase, Phase::Open) {
+            Phase::Refused(error) => Some(Err(error)),
+            Phase::Connecting if self.is_writable => {
+                // SO_ERROR, or the failure to ask for it.
+                match self.socket.take_error() {
+                    Ok(None) => Some(Ok(())),
+                    Ok(Some(error)) | Err(error) => Some(Err(error)),
+                }
+            }
+            phase => {
+                self.phase = phase;
+                None
+            }
+        }
+    }
+
+    /// Queues a segment. True when it may be sent at once.
+    pub(super) fn queue(&mut self, segment: Segment, spares: &mut Spares) -> bool {
+        if !matches!(self.phase, Phase::Connecting | Phase::Open) {
+            spares.recycle(segment);
+            return false;
+        }
+        self.queue.push(segment, spares);
+        self.may_send()
+    }
+
+    pub(super) fn unsent(&self) -> usize {
+        self.queue.queued_octets()
+    }
+
+    pub(super) fn may_send(&self) -> bool {
+        matches!(self.phase, Phase::Open) && self.is_writable && !self.queue.is_empty()
+    }
+
+    /// One send: the octets that left. An error that ends the link at once; other failures let it drain first.
+    pub(super) fn send(&mut self, spares: &mut Spares) -> io::Result<usize> {
+        let pieces: SmallVec<[IoSlice<'_>; SEND_SEGMENTS_MAX]> = self
+            .queue
+            .pin(SEND_SEGMENTS_MAX)
+            .map(IoSlice::new)
+            .collect();
+        let sent = self
+            .socket
+            .send_vectored_with_flags(&pieces, libc::MSG_NOSIGNAL);
+        drop(pieces);
+        match sent {
+            Ok(octets) => {
+                self.queue.advance(octets, spares);
+                Ok(octets)
+            }
+            Err(error) => {
+                self.queue.unpin();
+                match error.kind() {
+                    io::ErrorKind::Interrupted => {}
+                    io::ErrorKind::WouldBlock => self.is_writable = false,
+                    // Nothing can be received without a chunk: better the error now than at an unknown time.
+                    _ if self.is_starved => return Err(error),
+                    _ => self.drain(error),
+                }
+                Ok(0)
+            }
+        }
+    }
+
+    /// The peer's last words, a broker's reason for instance, may be waiting: shut down, receives give them and then end
+    /// for certain.
+    fn drain(&mut self, error: io::Error) {
+        // It fails when the connection is down already, which is as well.
+        let _ = self.socket.shutdown(Shutdown::Both);
+        self.phase = Phase::Draining(error);
+        self.is_readable = true;
+        self.is_ended = true;
+    }
+
+    /// One receive. A short one has emptied the socket, unless its end is near: then another one says so.
+    pub(super) fn receive(&mut self, room: &mut [u8]) -> Received {
+        match (&self.socket).read(room) {
+            Ok(0) => Received::Lost(self.lost_with(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "the peer closed the connection",
+            ))),
+            Ok(octets) => {
+                self.is_readable = octets == room.len() || self.is_ended;
+                Received::Octets(octets)
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Received::Nothing,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.is_readable = false;
+                Received::Nothing
+            }
+            Err(error) => Received::Lost(self.lost_with(error)),
+        }
+    }
+
+    /// What the link is lost with: the first thing that went wrong.
+    pub(super) fn lost_with(&mut self, error: io::Error) -> io::Error {
+        match std::mem::replace(&mut self.phase, Phase::Open) {
+            Phase::Draining(first) => first,
+            _ => error,
+        }
+    }
+}
+
+impl Occupant for Connection {
+    fn close(&mut self) {
+        self.phase = Phase::Closing;
+    }
+
+    fn is_closing(&self) -> bool {
+        matches!(self.phase, Phase::Closing)
+    }
+}
