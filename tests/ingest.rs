@@ -47,6 +47,7 @@ fn program() -> &'static Path {
                 "ingest",
                 "--profile",
                 name,
+                "--all-features",
                 "--target-dir",
             ])
             .arg(profile.parent().unwrap())
