@@ -1,16 +1,23 @@
-//! The example `ingest` as its user sees it: a process that is started, interrupted, killed and started again.
+//! The example `ingest` as its user sees it: a process that is started, interrupted, killed and started again, on every
+//! driver, which the environment names.
+
+mod drivers;
+mod programs;
 
 use std::collections::HashSet;
 use std::io::Write;
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::OnceLock;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use amqp_uring::{DeleteIf, Engine, Properties, PublisherOptions, Queue};
+use amqp_uring::{DeleteIf, Driver, Engine, Properties, PublisherOptions, Queue};
+use macro_rules_attribute::apply;
 use tempfile::TempDir;
+
+use drivers::on_every_driver;
+use programs::program;
 
 // Parts of the example that are tested beside their code, which cargo does not do for examples.
 #[allow(dead_code, reason = "the example uses all of it")]
@@ -26,44 +33,29 @@ mod lines;
 const LINES: usize = 50_000;
 const TIMEOUT: Duration = Duration::from_secs(120);
 
+/// The environment variable that chooses the program's driver.
+const DRIVER: &str = "AMQP_URING_DRIVER";
+
 // --- the program ------------------------------------------------------------------------------------------------------
 
-/// The example's program, up to date: `cargo test --test ingest` alone does not build it.
-fn program() -> &'static Path {
-    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| {
-        // TARGET/PROFILE/deps/ingest-HASH
-        let this = std::env::current_exe().unwrap();
-        let profile = this.ancestors().nth(2).unwrap();
-        let name = match profile.file_name().unwrap().to_str().unwrap() {
-            "debug" => "dev",
-            other => other,
-        };
-        let built = Command::new(env!("CARGO"))
-            .args([
-                "build",
-                "--quiet",
-                "--example",
-                "ingest",
-                "--profile",
-                name,
-                "--all-features",
-                "--target-dir",
-            ])
-            .arg(profile.parent().unwrap())
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .status();
-        assert!(
-            built.unwrap().success(),
-            "cargo could not build the example"
-        );
-        profile.join("examples/ingest")
-    })
+fn ingest(arguments: &[&str]) -> Command {
+    let mut command = Command::new(program("ingest"));
+    command.args(arguments).env_remove("AMQP_URL");
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
 }
 
 fn uri() -> String {
     std::env::var("AMQP_URING_TEST_URI")
         .expect("AMQP_URING_TEST_URI names a broker; tests/run sets it")
+}
+
+fn connect(driver: Driver) -> Engine {
+    let builder = Engine::builder().uri(&uri()).driver(driver);
+    builder.start().wait(TIMEOUT).unwrap()
 }
 
 /// A small generator of numbers that are the same on every run (SplitMix64).
@@ -90,18 +82,20 @@ impl Numbers {
 
 /// An input with random lines, a queue and a database of one test.
 struct Case {
+    driver: Driver,
     folder: TempDir,
     queue: String,
     lines: Vec<Vec<u8>>,
 }
 
 impl Case {
-    fn new(name: &str, lines: usize) -> Self {
+    fn new(driver: Driver, name: &str, lines: usize) -> Self {
         let mut numbers = Numbers(lines as u64);
         let lines: Vec<_> = (0..lines).map(|_| numbers.line()).collect();
         let case = Case {
+            driver,
             folder: tempfile::tempdir().unwrap(),
-            queue: format!("ingest-test-{name}-{}", std::process::id()),
+            queue: format!("ingest-test-{name}-{driver}-{}", std::process::id()),
             lines,
         };
         std::fs::write(case.input(), case.octets(case.lines.len())).unwrap();
@@ -126,12 +120,8 @@ impl Case {
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new(program());
-        command.args(["--uri", &uri(), "--queue", &self.queue]);
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        let mut command = ingest(&["--uri", &uri(), "--queue", &self.queue]);
+        command.env(DRIVER, self.driver.name());
         command
     }
 
@@ -196,7 +186,7 @@ impl Case {
     /// The queue holds so many messages, at the latest when the broker has put back what a run had not acked, which goes
     /// on for a moment after the run has ended.
     fn assert_queued(&self, messages: u32) {
-        let engine = Engine::connect(&uri()).unwrap();
+        let engine = connect(self.driver);
         let deadline = Instant::now() + Duration::from_secs(10);
         loop {
             let call = engine.declare(&Queue::named(&self.queue));
@@ -215,9 +205,9 @@ impl Case {
 
 impl Drop for Case {
     fn drop(&mut self) {
-        if let Ok(engine) =
-            std::env::var("AMQP_URING_TEST_URI").map(|uri| Engine::connect(&uri).unwrap())
-        {
+        // Without a broker, the test has failed for that already.
+        if std::env::var_os("AMQP_URING_TEST_URI").is_some() {
+            let engine = connect(self.driver);
             let _ = engine
                 .delete_queue(&self.queue, DeleteIf::Always)
                 .wait(TIMEOUT);
@@ -261,10 +251,10 @@ fn kill_again_and_again(command: impl Fn() -> Command, numbers: &mut Numbers, ti
 
 // --- with a broker ----------------------------------------------------------------------------------------------------
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn every_line_is_stored_once_and_a_second_run_has_nothing_to_do() {
-    let case = Case::new("both", LINES);
+fn every_line_is_stored_once_and_a_second_run_has_nothing_to_do(driver: Driver) {
+    let case = Case::new(driver, "both", LINES);
     let first = run(case.both(), 0);
     assert!(
         text(&first.stdout).contains("50000 published, 50000 confirmed"),
@@ -291,10 +281,10 @@ fn every_line_is_stored_once_and_a_second_run_has_nothing_to_do() {
     case.assert_queued(0);
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn killed_at_any_moment_and_started_again_it_loses_no_line_and_stores_none_twice() {
-    let case = Case::new("killed", LINES);
+fn killed_at_any_moment_and_started_again_it_loses_no_line_and_stores_none_twice(driver: Driver) {
+    let case = Case::new(driver, "killed", LINES);
     let mut numbers = Numbers(1);
     kill_again_and_again(|| case.both(), &mut numbers, 10);
     run(case.both(), 0);
@@ -302,10 +292,10 @@ fn killed_at_any_moment_and_started_again_it_loses_no_line_and_stores_none_twice
     case.assert_queued(0);
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn the_two_halves_can_run_apart_and_be_killed_too() {
-    let case = Case::new("halves", LINES);
+fn the_two_halves_can_run_apart_and_be_killed_too(driver: Driver) {
+    let case = Case::new(driver, "halves", LINES);
     let mut numbers = Numbers(2);
     kill_again_and_again(|| case.publish_only(), &mut numbers, 3);
     run(case.publish_only(), 0);
@@ -314,10 +304,10 @@ fn the_two_halves_can_run_apart_and_be_killed_too() {
     case.assert_complete();
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn both_halves_at_once_from_standard_input_to_an_idle_end() {
-    let case = Case::new("stdin", 5_000);
+fn both_halves_at_once_from_standard_input_to_an_idle_end(driver: Driver) {
+    let case = Case::new(driver, "stdin", 5_000);
     let consumer = case.consume_only("3").spawn().unwrap();
     let mut command = case.command();
     command
@@ -336,10 +326,10 @@ fn both_halves_at_once_from_standard_input_to_an_idle_end() {
     assert_eq!(case.rows()[0].0, "a name:000000000001");
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn ctrl_c_stores_what_has_arrived_and_ends_with_130_and_the_next_run_goes_on() {
-    let case = Case::new("interrupted", 20_000);
+fn ctrl_c_stores_what_has_arrived_and_ends_with_130_and_the_next_run_goes_on(driver: Driver) {
+    let case = Case::new(driver, "interrupted", 20_000);
     let from_stdin = || {
         let mut command = case.command();
         command
@@ -385,10 +375,10 @@ fn ctrl_c_stores_what_has_arrived_and_ends_with_130_and_the_next_run_goes_on() {
     case.assert_complete();
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn another_input_of_the_same_name_is_an_error_and_stores_nothing() {
-    let case = Case::new("other", 1_000);
+fn another_input_of_the_same_name_is_an_error_and_stores_nothing(driver: Driver) {
+    let case = Case::new(driver, "other", 1_000);
     run(case.both(), 0);
     let other = [&case.octets(500)[..], b"\nanother line\n"].concat();
     std::fs::write(case.input(), other).unwrap();
@@ -417,11 +407,11 @@ fn another_input_of_the_same_name_is_an_error_and_stores_nothing() {
     case.assert_queued(501);
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn a_message_that_has_no_id_is_an_error_and_stays_in_the_queue() {
-    let case = Case::new("foreign", 0);
-    let engine = Engine::connect(&uri()).unwrap();
+fn a_message_that_has_no_id_is_an_error_and_stays_in_the_queue(driver: Driver) {
+    let case = Case::new(driver, "foreign", 0);
+    let engine = connect(driver);
     engine
         .declare(&Queue::durable(&case.queue))
         .wait(TIMEOUT)
@@ -447,10 +437,10 @@ fn a_message_that_has_no_id_is_an_error_and_stays_in_the_queue() {
     case.assert_queued(1);
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn a_database_that_another_program_has_locked_is_an_error_and_costs_no_message() {
-    let case = Case::new("locked", 1_000);
+fn a_database_that_another_program_has_locked_is_an_error_and_costs_no_message(driver: Driver) {
+    let case = Case::new(driver, "locked", 1_000);
     run(case.publish_only(), 0);
     let lock = rusqlite::Connection::open(case.database()).unwrap();
     lock.execute_batch("PRAGMA journal_mode = WAL; BEGIN IMMEDIATE")
@@ -466,10 +456,10 @@ fn a_database_that_another_program_has_locked_is_an_error_and_costs_no_message()
     case.assert_complete();
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn a_line_over_the_limit_is_an_error_after_the_lines_before_it_are_stored() {
-    let mut case = Case::new("long", 0);
+fn a_line_over_the_limit_is_an_error_after_the_lines_before_it_are_stored(driver: Driver) {
+    let mut case = Case::new(driver, "long", 0);
     std::fs::write(case.input(), b"one\ntwo\nmore than ten octets\nthree\n").unwrap();
     case.lines = vec![b"one".to_vec(), b"two".to_vec()];
     let mut command = case.both();
@@ -484,19 +474,23 @@ fn a_line_over_the_limit_is_an_error_after_the_lines_before_it_are_stored() {
     case.assert_complete();
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn an_empty_input_is_done_at_once() {
-    let case = Case::new("empty", 0);
+fn an_empty_input_is_done_at_once(driver: Driver) {
+    let case = Case::new(driver, "empty", 0);
     run(case.both(), 0);
     assert_eq!(case.row_count(), 0);
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn a_wrong_password_is_said_without_the_password_and_without_advice_on_starting_a_broker() {
+fn a_wrong_password_is_said_without_the_password_and_without_advice_on_starting_a_broker(
+    driver: Driver,
+) {
     let mut command = ingest(&["--publish-only", "--input", "-", "--uri"]);
-    command.arg(uri().replace("guest:guest", "guest:s3cret"));
+    command
+        .arg(uri().replace("guest:guest", "guest:s3cret"))
+        .env(DRIVER, driver.name());
     let stderr = text(&run(command, 1).stderr);
     assert!(stderr.contains("ACCESS_REFUSED"), "{stderr}");
     assert!(
@@ -507,25 +501,17 @@ fn a_wrong_password_is_said_without_the_password_and_without_advice_on_starting_
 
 // --- without a broker -------------------------------------------------------------------------------------------------
 
-fn ingest(arguments: &[&str]) -> Command {
-    let mut command = Command::new(program());
-    command.args(arguments).env_remove("AMQP_URL");
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    command
-}
-
-#[test]
-fn without_a_broker_it_says_how_to_start_one() {
+#[apply(on_every_driver!)]
+fn without_a_broker_it_says_how_to_start_one(driver: Driver) {
     let port = TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
         .unwrap()
         .port();
     let mut command = ingest(&["--publish-only", "--input", "-"]);
-    command.env("AMQP_URL", format!("amqp://guest:s3cret@127.0.0.1:{port}"));
+    command
+        .env("AMQP_URL", format!("amqp://guest:s3cret@127.0.0.1:{port}"))
+        .env(DRIVER, driver.name());
     let output = run(command, 1);
     let stderr = text(&output.stderr);
     assert!(stderr.contains(&format!("127.0.0.1:{port}")), "{stderr}");

@@ -1,6 +1,8 @@
 #![allow(missing_docs)]
-//! The engine and peers that are no broker, or one that follows a script: what RabbitMQ cannot be made to do.
+//! The engine and peers that are no broker, or one that follows a script: what RabbitMQ cannot be made to do. Each test runs
+//! once on every driver.
 
+mod drivers;
 mod peer;
 
 use std::io::Write;
@@ -12,21 +14,23 @@ use std::time::{Duration, Instant};
 
 use amqp_uring::protocol::{basic, channel as channel_class, connection as connection_class};
 use amqp_uring::{
-    CancelReason, ConnectCause, ConnectionError, ConsumerState, Disposition, Engine, EngineBuilder,
-    Error, Event, Outcome, Properties, PublisherOptions, Queue, ReplyCode,
+    CancelReason, ConnectCause, ConnectionError, ConsumerState, Disposition, Driver, Engine,
+    EngineBuilder, Error, Event, Outcome, Properties, PublisherOptions, Queue, ReplyCode,
 };
+use macro_rules_attribute::apply;
 
+use drivers::on_every_driver;
 use peer::{Peer, Session};
 
 const WAIT: Duration = Duration::from_secs(30);
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(400);
 
-fn builder(peer: &Peer) -> EngineBuilder {
-    Engine::builder().node(peer.node())
+fn builder(driver: Driver, peer: &Peer) -> EngineBuilder {
+    Engine::builder().node(peer.node()).driver(driver)
 }
 
-fn connect(peer: &Peer) -> Engine {
-    builder(peer).start().wait(WAIT).expect("an engine")
+fn connect(driver: Driver, peer: &Peer) -> Engine {
+    builder(driver, peer).start().wait(WAIT).expect("an engine")
 }
 
 /// An engine, and what it tells.
@@ -40,10 +44,12 @@ fn listen(builder: EngineBuilder) -> (Engine, Receiver<Event>) {
 }
 
 /// Connects to a peer that is no broker; the cause of the failure, which came in time.
-fn failure(talk: impl Fn(&mut TcpStream) + Send + Sync + 'static) -> ConnectCause {
+fn failure(driver: Driver, talk: impl Fn(&mut TcpStream) + Send + Sync + 'static) -> ConnectCause {
     let peer = Peer::raw(talk);
     let start = Instant::now();
-    let started = builder(&peer).connect_timeout(CONNECT_TIMEOUT).start();
+    let started = builder(driver, &peer)
+        .connect_timeout(CONNECT_TIMEOUT)
+        .start();
     let error = started.wait(WAIT).expect_err("an engine");
     assert!(
         start.elapsed() < CONNECT_TIMEOUT + Duration::from_secs(2),
@@ -58,23 +64,23 @@ fn failure(talk: impl Fn(&mut TcpStream) + Send + Sync + 'static) -> ConnectCaus
     failures.remove(0).cause
 }
 
-#[test]
-fn a_silent_peer_is_given_up_when_the_time_is_over() {
-    let cause = failure(peer::wait_for_end);
+#[apply(on_every_driver!)]
+fn a_silent_peer_is_given_up_when_the_time_is_over(driver: Driver) {
+    let cause = failure(driver, peer::wait_for_end);
     assert_eq!(cause, ConnectCause::Timeout(CONNECT_TIMEOUT));
     assert!(cause.to_string().contains("is this an AMQP broker's port"));
 }
 
-#[test]
-fn a_peer_that_stops_in_the_middle_of_the_handshake_is_given_up() {
-    let cause = failure(|stream| {
+#[apply(on_every_driver!)]
+fn a_peer_that_stops_in_the_middle_of_the_handshake_is_given_up(driver: Driver) {
+    let cause = failure(driver, |stream| {
         let mut start = Vec::new();
         peer::start().encode_frame(0, &mut start);
         stream.write_all(&start[..start.len() / 2]).unwrap();
         peer::wait_for_end(stream);
     });
     assert_eq!(cause, ConnectCause::Timeout(CONNECT_TIMEOUT));
-    let cause = failure(|stream| {
+    let cause = failure(driver, |stream| {
         let mut session = Session::new(stream.try_clone().unwrap());
         session.send(0, peer::start());
         session.expect("connection.start-ok");
@@ -83,9 +89,9 @@ fn a_peer_that_stops_in_the_middle_of_the_handshake_is_given_up() {
     assert_eq!(cause, ConnectCause::Timeout(CONNECT_TIMEOUT));
 }
 
-#[test]
-fn a_peer_that_closes_at_once_is_named_as_such() {
-    let cause = failure(|_| {});
+#[apply(on_every_driver!)]
+fn a_peer_that_closes_at_once_is_named_as_such(driver: Driver) {
+    let cause = failure(driver, |_| {});
     let ConnectCause::Line(text) = &cause else {
         panic!("{cause:?}");
     };
@@ -95,9 +101,9 @@ fn a_peer_that_closes_at_once_is_named_as_such() {
     );
 }
 
-#[test]
-fn a_peer_that_resets_the_line_is_named_as_such() {
-    let cause = failure(|stream| {
+#[apply(on_every_driver!)]
+fn a_peer_that_resets_the_line_is_named_as_such(driver: Driver) {
+    let cause = failure(driver, |stream| {
         peer::read_protocol_header(stream);
         socket2::SockRef::from(&*stream)
             .set_linger(Some(Duration::ZERO))
@@ -109,9 +115,9 @@ fn a_peer_that_resets_the_line_is_named_as_such() {
     );
 }
 
-#[test]
-fn a_web_server_is_no_broker() {
-    let cause = failure(|stream| {
+#[apply(on_every_driver!)]
+fn a_web_server_is_no_broker(driver: Driver) {
+    let cause = failure(driver, |stream| {
         let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
         peer::wait_for_end(stream);
     });
@@ -121,10 +127,10 @@ fn a_web_server_is_no_broker() {
     assert!(cause.to_string().contains("not AMQP 0-9-1"), "{cause}");
 }
 
-#[test]
-fn garbage_is_no_broker() {
+#[apply(on_every_driver!)]
+fn garbage_is_no_broker(driver: Driver) {
     for seed in 0..20u8 {
-        let cause = failure(move |stream| {
+        let cause = failure(driver, move |stream| {
             let garbage: Vec<u8> = (0..200u8)
                 .map(|at| at.wrapping_mul(31) ^ seed | 0x10)
                 .collect();
@@ -138,9 +144,9 @@ fn garbage_is_no_broker() {
     }
 }
 
-#[test]
-fn a_broker_of_another_version_is_named_with_its_version() {
-    let cause = failure(|stream| {
+#[apply(on_every_driver!)]
+fn a_broker_of_another_version_is_named_with_its_version(driver: Driver) {
+    let cause = failure(driver, |stream| {
         peer::read_protocol_header(stream);
         let _ = stream.write_all(b"AMQP\x00\x01\x00\x00");
     });
@@ -149,7 +155,7 @@ fn a_broker_of_another_version_is_named_with_its_version() {
         "{cause:?}"
     );
     assert!(cause.to_string().contains("1"), "{cause}");
-    let cause = failure(|stream| {
+    let cause = failure(driver, |stream| {
         let mut session = Session::new(stream.try_clone().unwrap());
         session.send(
             0,
@@ -167,9 +173,9 @@ fn a_broker_of_another_version_is_named_with_its_version() {
     );
 }
 
-#[test]
-fn a_broker_without_plain_is_refused_before_the_password_is_sent() {
-    let cause = failure(|stream| {
+#[apply(on_every_driver!)]
+fn a_broker_without_plain_is_refused_before_the_password_is_sent(driver: Driver) {
+    let cause = failure(driver, |stream| {
         let mut session = Session::new(stream.try_clone().unwrap());
         let start = connection_class::Start {
             mechanisms: peer::long("EXTERNAL AMQPLAIN"),
@@ -184,9 +190,9 @@ fn a_broker_without_plain_is_refused_before_the_password_is_sent() {
     assert_eq!(offered, "EXTERNAL AMQPLAIN");
 }
 
-#[test]
-fn impossible_tuning_is_refused() {
-    let cause = failure(|stream| {
+#[apply(on_every_driver!)]
+fn impossible_tuning_is_refused(driver: Driver) {
+    let cause = failure(driver, |stream| {
         let mut session = Session::new(stream.try_clone().unwrap());
         session.send(0, peer::start());
         session.expect("connection.start-ok");
@@ -207,25 +213,25 @@ fn impossible_tuning_is_refused() {
     assert!(cause.to_string().contains("frame_max 100"), "{cause}");
 }
 
-#[test]
-fn a_handshake_octet_by_octet_is_a_handshake() {
+#[apply(on_every_driver!)]
+fn a_handshake_octet_by_octet_is_a_handshake(driver: Driver) {
     let peer = Peer::scripted(|session, _| {
         session.is_slow = true;
         session.handshake(0);
         session.serve();
     });
-    let engine = connect(&peer);
+    let engine = connect(driver, &peer);
     engine.declare(&Queue::durable("slow")).wait(WAIT).unwrap();
     engine.shutdown(WAIT).unwrap();
 }
 
-#[test]
-fn a_peer_that_answers_nothing_after_the_handshake_does_not_hold_the_shutdown() {
+#[apply(on_every_driver!)]
+fn a_peer_that_answers_nothing_after_the_handshake_does_not_hold_the_shutdown(driver: Driver) {
     let peer = Peer::scripted(|session, _| {
         session.handshake(0);
         session.ignore_everything();
     });
-    let engine = connect(&peer);
+    let engine = connect(driver, &peer);
     let consumer = engine
         .consumer(Queue::named("q"))
         .start(|_| Disposition::Ack);
@@ -251,13 +257,13 @@ fn a_peer_that_answers_nothing_after_the_handshake_does_not_hold_the_shutdown() 
     assert!(consumer.wait(WAIT).is_err());
 }
 
-#[test]
-fn dropping_an_engine_whose_peer_answers_nothing_takes_a_few_seconds_at_most() {
+#[apply(on_every_driver!)]
+fn dropping_an_engine_whose_peer_answers_nothing_takes_a_few_seconds_at_most(driver: Driver) {
     let peer = Peer::scripted(|session, _| {
         session.handshake(0);
         session.ignore_everything();
     });
-    let engine = connect(&peer);
+    let engine = connect(driver, &peer);
     let start = Instant::now();
     drop(engine);
     assert!(
@@ -267,8 +273,8 @@ fn dropping_an_engine_whose_peer_answers_nothing_takes_a_few_seconds_at_most() {
     );
 }
 
-#[test]
-fn a_peer_that_reads_nothing_does_not_hold_the_shutdown() {
+#[apply(on_every_driver!)]
+fn a_peer_that_reads_nothing_does_not_hold_the_shutdown(driver: Driver) {
     let peer = Peer::scripted(|session, line| {
         session.handshake(0);
         match line {
@@ -279,7 +285,7 @@ fn a_peer_that_reads_nothing_does_not_hold_the_shutdown() {
             }
         }
     });
-    let engine = connect(&peer);
+    let engine = connect(driver, &peer);
     let options = PublisherOptions::default().publish_timeout(Duration::from_millis(100));
     let mut publisher = engine.publisher(options).unwrap();
     let body = vec![1; 1 << 20];
@@ -304,8 +310,8 @@ fn a_peer_that_reads_nothing_does_not_hold_the_shutdown() {
     peer.release();
 }
 
-#[test]
-fn a_second_connection_that_nobody_answers_fails_within_the_connect_timeout() {
+#[apply(on_every_driver!)]
+fn a_second_connection_that_nobody_answers_fails_within_the_connect_timeout(driver: Driver) {
     let peer = Peer::scripted(|session, line| match line {
         0 => {
             session.handshake(0);
@@ -313,7 +319,7 @@ fn a_second_connection_that_nobody_answers_fails_within_the_connect_timeout() {
         }
         _ => session.ignore_everything(),
     });
-    let builder = builder(&peer).connect_timeout(CONNECT_TIMEOUT);
+    let builder = builder(driver, &peer).connect_timeout(CONNECT_TIMEOUT);
     let engine = builder.start().wait(WAIT).unwrap();
     let start = Instant::now();
     let error = engine.publisher(PublisherOptions::default()).unwrap_err();
@@ -325,8 +331,8 @@ fn a_second_connection_that_nobody_answers_fails_within_the_connect_timeout() {
     engine.shutdown(WAIT).unwrap();
 }
 
-#[test]
-fn octets_that_are_no_frame_end_the_connection_with_frame_error() {
+#[apply(on_every_driver!)]
+fn octets_that_are_no_frame_end_the_connection_with_frame_error(driver: Driver) {
     let (sender, receiver) = channel();
     let sender = Mutex::new(sender);
     let peer = Peer::scripted(move |session, _| {
@@ -335,7 +341,7 @@ fn octets_that_are_no_frame_end_the_connection_with_frame_error() {
         session.write(&[77; 20]);
         let _ = sender.lock().unwrap().send(session.expect_close());
     });
-    let (engine, events) = listen(builder(&peer));
+    let (engine, events) = listen(builder(driver, &peer));
     let error = engine.declare(&Queue::durable("q")).wait(WAIT).unwrap_err();
     assert_eq!(error.code(), Some(ReplyCode::FrameError), "{error}");
     assert_eq!(
@@ -356,8 +362,8 @@ fn octets_that_are_no_frame_end_the_connection_with_frame_error() {
     assert!(events.try_recv().is_err());
 }
 
-#[test]
-fn a_channel_closed_by_the_broker_ends_its_consumer_and_no_other() {
+#[apply(on_every_driver!)]
+fn a_channel_closed_by_the_broker_ends_its_consumer_and_no_other(driver: Driver) {
     let peer = Peer::scripted(|session, _| {
         session.handshake(0);
         let channels = [session.open_consumer(), session.open_consumer()];
@@ -370,7 +376,7 @@ fn a_channel_closed_by_the_broker_ends_its_consumer_and_no_other() {
         session.expect("channel.close-ok");
         session.serve();
     });
-    let engine = connect(&peer);
+    let engine = connect(driver, &peer);
     let reasons = Arc::new(Mutex::new(Vec::new()));
     let (sender, receiver) = channel();
     let consume = |number: usize| {
@@ -398,8 +404,8 @@ fn a_channel_closed_by_the_broker_ends_its_consumer_and_no_other() {
     assert_eq!(reasons[1..], [(1, CancelReason::Shutdown)]);
 }
 
-#[test]
-fn a_blocked_connection_holds_publishes_back_until_it_is_unblocked() {
+#[apply(on_every_driver!)]
+fn a_blocked_connection_holds_publishes_back_until_it_is_unblocked(driver: Driver) {
     let (said, say) = channel::<()>();
     let say = Mutex::new(say);
     let early = Arc::new(AtomicUsize::new(0));
@@ -425,7 +431,7 @@ fn a_blocked_connection_holds_publishes_back_until_it_is_unblocked() {
         );
         session.serve();
     });
-    let (engine, events) = listen(builder(&peer));
+    let (engine, events) = listen(builder(driver, &peer));
     let mut publisher = engine.publisher(PublisherOptions::default()).unwrap();
     let reason = "low on memory".to_owned();
     let event = events.recv_timeout(WAIT).unwrap();
@@ -452,8 +458,8 @@ fn a_blocked_connection_holds_publishes_back_until_it_is_unblocked() {
     engine.shutdown(WAIT).unwrap();
 }
 
-#[test]
-fn a_slow_handler_does_not_take_its_own_silence_for_the_peers() {
+#[apply(on_every_driver!)]
+fn a_slow_handler_does_not_take_its_own_silence_for_the_peers(driver: Driver) {
     let peer = Peer::scripted(|session, _| {
         session.handshake(1);
         let channel = session.open_consumer();
@@ -465,7 +471,7 @@ fn a_slow_handler_does_not_take_its_own_silence_for_the_peers() {
         }
         session.serve();
     });
-    let (engine, events) = listen(builder(&peer).heartbeat(Duration::from_secs(1)));
+    let (engine, events) = listen(builder(driver, &peer).heartbeat(Duration::from_secs(1)));
     let (sender, receiver) = channel();
     engine
         .consume(Queue::named("q"), move |_| {
@@ -480,8 +486,8 @@ fn a_slow_handler_does_not_take_its_own_silence_for_the_peers() {
     assert!(events.try_recv().is_err());
 }
 
-#[test]
-fn wrong_confirms_end_the_connection_and_the_publishes_are_unknown() {
+#[apply(on_every_driver!)]
+fn wrong_confirms_end_the_connection_and_the_publishes_are_unknown(driver: Driver) {
     let peer = Peer::scripted(|session, line| {
         session.handshake(0);
         if line == 0 {
@@ -498,7 +504,7 @@ fn wrong_confirms_end_the_connection_and_the_publishes_are_unknown() {
         );
         assert_eq!(session.expect_close(), ReplyCode::CommandInvalid.code());
     });
-    let engine = connect(&peer);
+    let engine = connect(driver, &peer);
     let mut publisher = engine.publisher(PublisherOptions::default()).unwrap();
     let mut receipt = publisher
         .publish("", "q", &Properties::default(), "x")

@@ -5,21 +5,24 @@ use std::sync::mpsc::channel;
 use std::task::{Context, Poll, Waker};
 
 use amqp_uring::{
-    Binding, DeleteIf, Disposition, Engine, Error, Exchange, Outcome, Properties, Queue, ReplyCode,
+    Binding, DeleteIf, Disposition, Driver, Engine, Error, Exchange, Outcome, Properties, Queue,
+    ReplyCode,
 };
+use macro_rules_attribute::apply;
 
-use super::support::{Scratch, WAIT, block_on, node, receive};
+use super::on_every_driver;
+use super::support::{Scratch, WAIT, block_on, builder, node, receive};
 
 const NONE: Properties = Properties::empty();
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn a_whole_life_can_be_awaited() {
-    let scratch = Scratch::new();
+fn a_whole_life_can_be_awaited(driver: Driver) {
+    let scratch = Scratch::new(driver);
     let (queue, exchange) = (scratch.queue_name("await"), scratch.exchange_name("await"));
     let (sender, receiver) = channel();
     block_on(async {
-        let engine = Engine::builder().node(node()).workers(2).start().await?;
+        let engine = builder(driver).workers(2).start().await?;
         engine.declare(&Queue::durable(&queue)).await?;
         engine.declare_exchange(&Exchange::topic(&exchange)).await?;
         engine.bind(&Binding::queue(&queue, &exchange, "#")).await?;
@@ -64,29 +67,30 @@ fn a_whole_life_can_be_awaited() {
     .unwrap();
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn errors_arrive_at_who_awaits() {
-    let engine = Scratch::new();
+fn errors_arrive_at_who_awaits(driver: Driver) {
+    let engine = Scratch::new(driver);
     let missing = block_on(async { engine.declare(&Queue::named("no-such-queue")).await });
     assert_eq!(missing.unwrap_err().code(), Some(ReplyCode::NotFound));
     let start = Engine::builder()
         .node(node().with_vhost("no-such-host"))
+        .driver(driver)
         .start();
     let refused = block_on(async { start.await }).unwrap_err();
     assert_eq!(refused.code(), Some(ReplyCode::NotAllowed));
     let stopped = block_on(async {
-        let engine = Engine::builder().node(node()).start().await?;
+        let engine = builder(driver).start().await?;
         engine.close(WAIT).await?;
         engine.declare(&Queue::server_named()).await
     });
     assert_eq!(stopped.unwrap_err(), Error::Stopped);
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn hundreds_of_receipts_can_be_awaited_at_once() {
-    let engine = Scratch::new();
+fn hundreds_of_receipts_can_be_awaited_at_once(driver: Driver) {
+    let engine = Scratch::new(driver);
     let queue = engine.queue("receipts");
     let mut publisher = engine.confirming();
     let receipts: Vec<_> = (0..500)
@@ -100,10 +104,10 @@ fn hundreds_of_receipts_can_be_awaited_at_once() {
     });
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn a_dropped_future_forgets_nothing() {
-    let engine = Scratch::new();
+fn a_dropped_future_forgets_nothing(driver: Driver) {
+    let engine = Scratch::new(driver);
     let queue = engine.queue("dropped");
     let mut publisher = engine.confirming();
     let mut context = Context::from_waker(Waker::noop());
@@ -124,15 +128,10 @@ fn a_dropped_future_forgets_nothing() {
     assert_eq!(engine.depth(&queue), 100);
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn an_abandoned_start_leaves_no_engine_behind() {
-    drop(
-        Engine::builder()
-            .node(node())
-            .connection_name("abandoned")
-            .start(),
-    );
+fn an_abandoned_start_leaves_no_engine_behind(driver: Driver) {
+    drop(builder(driver).connection_name("abandoned").start());
     super::support::wait_until("the end of its thread", || {
         !super::shutdown::threads()
             .iter()

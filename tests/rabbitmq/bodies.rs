@@ -3,10 +3,12 @@
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use amqp_uring::{Disposition, Engine, Outcome, Properties, PublisherOptions, Queue};
+use amqp_uring::{Disposition, Driver, Engine, Outcome, Properties, PublisherOptions, Queue};
 use bytes::Bytes;
+use macro_rules_attribute::apply;
 
-use super::support::{Scratch, WAIT, node, receive};
+use super::on_every_driver;
+use super::support::{Scratch, WAIT, builder, receive};
 
 const FRAME_MAX: u32 = 128 * 1024;
 
@@ -65,20 +67,20 @@ fn sizes_around(frame_max: u32) -> Vec<Vec<u8>> {
     [0, 1].map(body).into_iter().chain(around).collect()
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn bodies_around_the_default_frame_size_come_back_as_they_were() {
-    let builder = Engine::builder().node(node()).frame_max(FRAME_MAX);
+fn bodies_around_the_default_frame_size_come_back_as_they_were(driver: Driver) {
+    let builder = builder(driver).frame_max(FRAME_MAX);
     round_trip(
         builder.start().wait(WAIT).unwrap(),
         &sizes_around(FRAME_MAX),
     );
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn bodies_around_a_small_frame_size_come_back_as_they_were() {
-    let builder = Engine::builder().node(node()).frame_max(8192);
+fn bodies_around_a_small_frame_size_come_back_as_they_were(driver: Driver) {
+    let builder = builder(driver).frame_max(8192);
     let mut bodies = sizes_around(8192);
     // Shared bodies leave uncopied from here on.
     bodies.extend((64 * 1024 - 9..=64 * 1024 + 9).map(body));
@@ -86,23 +88,23 @@ fn bodies_around_a_small_frame_size_come_back_as_they_were() {
     round_trip(builder.start().wait(WAIT).unwrap(), &bodies);
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn large_bodies_come_back_as_they_were() {
-    let engine = super::support::connect();
+fn large_bodies_come_back_as_they_were(driver: Driver) {
+    let engine = super::support::connect(driver);
     round_trip(engine, &[body(1 << 20), body((4 << 20) + 1)]);
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn bodies_of_64_mib_come_back_as_they_were() {
-    round_trip(super::support::connect(), &[body(64 << 20)]);
+fn bodies_of_64_mib_come_back_as_they_were(driver: Driver) {
+    round_trip(super::support::connect(driver), &[body(64 << 20)]);
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn bodies_of_all_sizes_between_one_another_stay_apart() {
-    let engine = Scratch::new();
+fn bodies_of_all_sizes_between_one_another_stay_apart(driver: Driver) {
+    let engine = Scratch::new(driver);
     let queue = engine.queue("mixed");
     let sizes: Vec<usize> = (0..600)
         .map(|number: usize| (number * 7919) % 3000 * if number % 50 == 7 { 100 } else { 1 })
@@ -133,12 +135,12 @@ fn bodies_of_all_sizes_between_one_another_stay_apart() {
     }
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn views_of_more_than_all_chunks_can_be_held() {
+fn views_of_more_than_all_chunks_can_be_held(driver: Driver) {
     // 32 MiB, where the driver has 4 MiB of chunks.
     const MESSAGES: usize = 2000;
-    let engine = Scratch::new();
+    let engine = Scratch::new(driver);
     let queue = engine.queue("views");
     let (sender, receiver) = channel();
     engine
@@ -179,10 +181,10 @@ fn views_of_more_than_all_chunks_can_be_held() {
     );
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn large_bodies_leave_without_confirms_too() {
-    let engine = Scratch::new();
+fn large_bodies_leave_without_confirms_too(driver: Driver) {
+    let engine = Scratch::new(driver);
     let queue = engine.queue("unconfirmed");
     let options = PublisherOptions::default()
         .window_octets(1 << 20)
@@ -200,12 +202,12 @@ fn large_bodies_leave_without_confirms_too() {
     }
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn a_body_over_the_limit_ends_the_connection_with_a_clear_reason() {
-    let scratch = Scratch::new();
+fn a_body_over_the_limit_ends_the_connection_with_a_clear_reason(driver: Driver) {
+    let scratch = Scratch::new(driver);
     let queue = scratch.queue("limit");
-    let builder = Engine::builder().node(node()).body_size_max(1000);
+    let builder = builder(driver).body_size_max(1000);
     let (engine, events) = super::support::listen(builder);
     let (sender, receiver) = channel();
     engine

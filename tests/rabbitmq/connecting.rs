@@ -6,19 +6,25 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use amqp_uring::{
-    ConnectCause, ConnectionError, Disposition, Engine, Error, Event, Node, Queue, ReplyCode,
+    ConnectCause, ConnectionError, Disposition, Driver, Engine, Error, Event, Node, Queue,
+    ReplyCode,
 };
+use macro_rules_attribute::apply;
 
+use super::on_every_driver;
 use super::proxy::Proxy;
-use super::support::{Scratch, WAIT, evaluate, listen, node, receive, unique, uri, wait_until};
+use super::support::{
+    Scratch, WAIT, builder, evaluate, listen, node, receive, unique, uri, wait_until,
+};
 
 /// How long these tests let connecting take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-fn failure(node: Node) -> Error {
+fn failure(driver: Driver, node: Node) -> Error {
     let start = Instant::now();
     let started = Engine::builder()
         .node(node)
+        .driver(driver)
         .connect_timeout(CONNECT_TIMEOUT)
         .start();
     let error = started.wait(WAIT).expect_err("an engine");
@@ -31,48 +37,50 @@ fn unused_port() -> u16 {
     listener.local_addr().unwrap().port()
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn an_engine_connects_by_uri_and_is_shut_down() {
-    let engine = Engine::connect(&uri()).unwrap();
+fn an_engine_connects_by_uri_and_is_shut_down(driver: Driver) {
+    let builder = Engine::builder().uri(&uri()).driver(driver);
+    let engine = builder.start().wait(WAIT).unwrap();
     engine.shutdown(WAIT).unwrap();
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn a_uri_may_set_the_numbers_of_the_connection() {
+fn a_uri_may_set_the_numbers_of_the_connection(driver: Driver) {
     let uri = format!(
         "{}?heartbeat=7&frame_max=8192&channel_max=9&connection_timeout=5000",
         uri()
     );
-    let engine = Scratch::on(Engine::connect(&uri).unwrap());
+    let builder = Engine::builder().uri(&uri).driver(driver);
+    let engine = Scratch::on(builder.start().wait(WAIT).unwrap());
     let queue = engine.queue("uri");
     engine.fill(&queue, 3);
     assert_eq!(engine.take_texts(&queue, 3), ["0", "1", "2"]);
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn wrong_credentials_are_refused_with_access_refused() {
-    let error = failure(node().with_credentials("guest", "s3cret"));
+fn wrong_credentials_are_refused_with_access_refused(driver: Driver) {
+    let error = failure(driver, node().with_credentials("guest", "s3cret"));
     assert_eq!(error.code(), Some(ReplyCode::AccessRefused), "{error}");
     assert!(error.is_hard());
     assert!(!format!("{error} {error:?}").contains("s3cret"));
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn a_virtual_host_that_does_not_exist_is_named_in_the_error() {
-    let error = failure(node().with_vhost("no-such-host"));
+fn a_virtual_host_that_does_not_exist_is_named_in_the_error(driver: Driver) {
+    let error = failure(driver, node().with_vhost("no-such-host"));
     assert_eq!(error.code(), Some(ReplyCode::NotAllowed), "{error}");
     assert!(error.to_string().contains("no-such-host"), "{error}");
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn a_port_where_nobody_listens_is_named_in_the_error() {
+fn a_port_where_nobody_listens_is_named_in_the_error(driver: Driver) {
     let port = unused_port();
-    let error = failure(node().with_port(port));
+    let error = failure(driver, node().with_port(port));
     let Error::Connect(failures) = &error else {
         panic!("{error}");
     };
@@ -102,25 +110,27 @@ fn a_host_without_an_address_is_named_in_the_error() {
     assert!(start.elapsed() < WAIT);
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn the_next_node_is_tried_when_one_fails() {
+fn the_next_node_is_tried_when_one_fails(driver: Driver) {
     let engine = Engine::builder()
         .node(node().with_port(unused_port()))
         .node(node().with_credentials("guest", "wrong"))
         .node(node())
+        .driver(driver)
         .start()
         .wait(WAIT)
         .unwrap();
     engine.shutdown(WAIT).unwrap();
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn when_every_node_fails_each_failure_is_reported() {
+fn when_every_node_fails_each_failure_is_reported(driver: Driver) {
     let started = Engine::builder()
         .node(node().with_port(unused_port()))
         .node(node().with_vhost("no-such-host"))
+        .driver(driver)
         .start();
     let Err(Error::Connect(failures)) = started.wait(WAIT) else {
         panic!("an engine");
@@ -165,24 +175,21 @@ fn seen_by_consumers<T: Send + 'static>(
     receive(&receiver, consumers)
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn consumers_are_placed_on_workers_by_turns() {
-    let engine = Engine::builder().node(node()).workers(3);
+fn consumers_are_placed_on_workers_by_turns(driver: Driver) {
+    let engine = builder(driver).workers(3);
     let engine = engine.start().wait(WAIT).unwrap();
     let threads = seen_by_consumers(engine, 6, || std::thread::current().id());
     let distinct: HashSet<_> = threads.iter().collect();
     assert_eq!(distinct.len(), 3, "{threads:?}");
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn pinned_workers_stay_on_their_cores() {
+fn pinned_workers_stay_on_their_cores(driver: Driver) {
     let available = cores();
-    let engine = Engine::builder()
-        .node(node())
-        .workers(2)
-        .pin_workers(available.clone());
+    let engine = builder(driver).workers(2).pin_workers(available.clone());
     let engine = engine.start().wait(WAIT).unwrap();
     let mut seen = seen_by_consumers(engine, 2, cores);
     seen.sort();
@@ -205,12 +212,11 @@ fn a_core_that_does_not_exist_is_refused() {
     }
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn connection_name_and_client_properties_reach_the_broker() {
+fn connection_name_and_client_properties_reach_the_broker(driver: Driver) {
     let name = unique("named");
-    let engine = Engine::builder()
-        .node(node())
+    let engine = builder(driver)
         .connection_name(&name)
         .client_property("team", "ingest")
         .start()
@@ -232,12 +238,10 @@ fn connection_name_and_client_properties_reach_the_broker() {
     engine.shutdown(WAIT).unwrap();
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn an_idle_engine_outlives_many_heartbeat_intervals() {
-    let builder = Engine::builder()
-        .node(node())
-        .heartbeat(Duration::from_secs(1));
+fn an_idle_engine_outlives_many_heartbeat_intervals(driver: Driver) {
+    let builder = builder(driver).heartbeat(Duration::from_secs(1));
     let (engine, events) = listen(builder);
     // The publishing connection has to show signs of life too.
     let publisher = engine.publisher(Default::default()).unwrap();
@@ -248,12 +252,12 @@ fn an_idle_engine_outlives_many_heartbeat_intervals() {
     assert_eq!(events.try_recv().ok(), None);
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn a_silent_broker_is_given_up_after_two_heartbeat_intervals() {
+fn a_silent_broker_is_given_up_after_two_heartbeat_intervals(driver: Driver) {
     let proxy = Proxy::start();
     let interval = Duration::from_secs(1);
-    let builder = Engine::builder().node(proxy.node()).heartbeat(interval);
+    let builder = proxy.builder(driver).heartbeat(interval);
     let (engine, events) = listen(builder);
     proxy.hold();
     let start = Instant::now();
@@ -272,13 +276,11 @@ fn a_silent_broker_is_given_up_after_two_heartbeat_intervals() {
     engine.shutdown(WAIT).unwrap();
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn without_heartbeats_silence_is_no_loss() {
+fn without_heartbeats_silence_is_no_loss(driver: Driver) {
     let proxy = Proxy::start();
-    let builder = Engine::builder()
-        .node(proxy.node())
-        .heartbeat(Duration::ZERO);
+    let builder = proxy.builder(driver).heartbeat(Duration::ZERO);
     let (engine, events) = listen(builder);
     proxy.hold();
     let idle = events.recv_timeout(Duration::from_millis(2500));

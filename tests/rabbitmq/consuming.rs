@@ -5,17 +5,19 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use amqp_uring::{
-    CancelReason, ConsumerState, Disposition, Engine, Error, Properties, PublisherOptions, Queue,
+    CancelReason, ConsumerState, Disposition, Driver, Error, Properties, PublisherOptions, Queue,
     ReplyCode,
 };
+use macro_rules_attribute::apply;
 
-use super::support::{Scratch, WAIT, keep, node, receive, tally, wait_until};
+use super::on_every_driver;
+use super::support::{Scratch, WAIT, builder, keep, receive, tally, wait_until};
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn a_hundred_thousand_deliveries_come_in_order() {
+fn a_hundred_thousand_deliveries_come_in_order(driver: Driver) {
     const MESSAGES: u64 = 100_000;
-    let engine = Scratch::new();
+    let engine = Scratch::new(driver);
     let queue = engine.queue("order");
     let (sender, receiver) = channel();
     let mut next = 0;
@@ -48,11 +50,11 @@ fn a_hundred_thousand_deliveries_come_in_order() {
     engine.purge(&queue).wait(WAIT).unwrap();
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn two_consumers_share_a_queue() {
+fn two_consumers_share_a_queue(driver: Driver) {
     const MESSAGES: u32 = 20_000;
-    let builder = Engine::builder().node(node()).workers(2);
+    let builder = builder(driver).workers(2);
     let engine = Scratch::on(builder.start().wait(WAIT).unwrap());
     let queue = engine.queue("shared");
     let (sender, receiver) = channel();
@@ -77,10 +79,10 @@ fn two_consumers_share_a_queue() {
     assert_eq!(shares.len(), 2, "{shares:?}");
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn no_more_deliveries_come_than_the_prefetch_allows() {
-    let engine = Scratch::new();
+fn no_more_deliveries_come_than_the_prefetch_allows(driver: Driver) {
+    let engine = Scratch::new(driver);
     let queue = engine.queue("prefetch");
     engine.fill(&queue, 30);
     let (consumer, receiver) = keep(&engine, &queue, 7);
@@ -99,10 +101,10 @@ fn no_more_deliveries_come_than_the_prefetch_allows() {
     consumer.cancel().wait(WAIT).unwrap();
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn the_prefetch_of_a_running_consumer_can_be_raised_and_lowered() {
-    let engine = Scratch::new();
+fn the_prefetch_of_a_running_consumer_can_be_raised_and_lowered(driver: Driver) {
+    let engine = Scratch::new(driver);
     let queue = engine.queue("set-prefetch");
     engine.fill(&queue, 100);
     let (consumer, receiver) = keep(&engine, &queue, 2);
@@ -131,11 +133,11 @@ fn the_prefetch_of_a_running_consumer_can_be_raised_and_lowered() {
     assert_eq!(consumer.set_prefetch(5).wait(WAIT), Err(Error::Cancelled));
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn changing_the_prefetch_under_load_loses_and_doubles_nothing() {
+fn changing_the_prefetch_under_load_loses_and_doubles_nothing(driver: Driver) {
     const MESSAGES: u32 = 20_000;
-    let engine = Scratch::new();
+    let engine = Scratch::new(driver);
     let quorum = engine.queue_name("set-prefetch-quorum");
     engine.declare(&Queue::quorum(&quorum)).wait(WAIT).unwrap();
     for queue in [engine.queue("set-prefetch-load"), quorum] {
@@ -176,10 +178,10 @@ fn changing_the_prefetch_under_load_loses_and_doubles_nothing() {
     }
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn a_prefetch_of_zero_is_no_limit() {
-    let engine = Scratch::new();
+fn a_prefetch_of_zero_is_no_limit(driver: Driver) {
+    let engine = Scratch::new(driver);
     let queue = engine.queue("unlimited");
     engine.fill(&queue, 3000);
     let (consumer, receiver) = keep(&engine, &queue, 0);
@@ -193,10 +195,10 @@ fn a_prefetch_of_zero_is_no_limit() {
     consumer.cancel().wait(WAIT).unwrap();
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn without_acks_the_broker_forgets_at_once() {
-    let engine = Scratch::new();
+fn without_acks_the_broker_forgets_at_once(driver: Driver) {
+    let engine = Scratch::new(driver);
     let queue = engine.queue("no-ack");
     engine.fill(&queue, 500);
     let (sender, receiver) = channel();
@@ -223,10 +225,10 @@ fn without_acks_the_broker_forgets_at_once() {
     assert_eq!(engine.depth(&queue), 0);
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn a_consumer_has_the_tag_it_was_given_or_one_of_the_broker() {
-    let engine = Scratch::new();
+fn a_consumer_has_the_tag_it_was_given_or_one_of_the_broker(driver: Driver) {
+    let engine = Scratch::new(driver);
     let queue = engine.queue("tag");
     let (sender, receiver) = channel();
     let given = engine
@@ -251,10 +253,10 @@ fn a_consumer_has_the_tag_it_was_given_or_one_of_the_broker() {
     assert!(chosen.tag().starts_with("amq.ctag-"), "{chosen:?}");
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn an_exclusive_consumer_is_alone() {
-    let engine = Scratch::new();
+fn an_exclusive_consumer_is_alone(driver: Driver) {
+    let engine = Scratch::new(driver);
     let queue = engine.queue("exclusive");
     let exclusive = || engine.consumer(Queue::named(&queue)).exclusive(true);
     let first = exclusive().start(|_| Disposition::Ack).wait(WAIT).unwrap();
@@ -267,10 +269,10 @@ fn an_exclusive_consumer_is_alone() {
     exclusive().start(|_| Disposition::Ack).wait(WAIT).unwrap();
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn the_consumer_with_the_higher_priority_is_served_first() {
-    let engine = Scratch::new();
+fn the_consumer_with_the_higher_priority_is_served_first(driver: Driver) {
+    let engine = Scratch::new(driver);
     let queue = engine.queue("priority");
     let (sender, receiver) = channel();
     for priority in [1, 10] {
@@ -289,10 +291,10 @@ fn the_consumer_with_the_higher_priority_is_served_first() {
     assert_eq!(receive(&receiver, 50), [10; 50]);
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn a_nacked_or_rejected_delivery_comes_again() {
-    let engine = Scratch::new();
+fn a_nacked_or_rejected_delivery_comes_again(driver: Driver) {
+    let engine = Scratch::new(driver);
     let queue = engine.queue("again");
     engine.fill(&queue, 4);
     let (sender, receiver) = channel();
@@ -329,10 +331,10 @@ fn a_nacked_or_rejected_delivery_comes_again() {
     assert_eq!(engine.depth(&queue), 0);
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn what_is_refused_without_requeue_is_dead_lettered() {
-    let engine = Scratch::new();
+fn what_is_refused_without_requeue_is_dead_lettered(driver: Driver) {
+    let engine = Scratch::new(driver);
     let dead = engine.queue("dead");
     let queue = engine.queue_name("alive");
     let declared = Queue::durable(&queue)
@@ -364,13 +366,13 @@ fn what_is_refused_without_requeue_is_dead_lettered() {
     assert_eq!(reason.as_str(), Some("rejected"));
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn a_handler_may_publish_but_not_wait() {
-    let engine = Scratch::new();
+fn a_handler_may_publish_but_not_wait(driver: Driver) {
+    let engine = Scratch::new(driver);
     let (input, output) = (engine.queue("input"), engine.queue("output"));
     let mut publisher = engine.confirming();
-    let helper = super::support::connect();
+    let helper = super::support::connect(driver);
     let (sender, receiver) = channel();
     let to = output.clone();
     engine
@@ -396,10 +398,10 @@ fn a_handler_may_publish_but_not_wait() {
     assert_eq!(engine.take_texts(&output, 100), expected);
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn a_full_window_inside_a_handler_is_an_error_and_no_standstill() {
-    let engine = Scratch::new();
+fn a_full_window_inside_a_handler_is_an_error_and_no_standstill(driver: Driver) {
+    let engine = Scratch::new(driver);
     let (input, output) = (engine.queue("input"), engine.queue("output"));
     let options = PublisherOptions::default().window_messages(1);
     let mut publisher = engine.publisher(options).unwrap();
@@ -418,10 +420,10 @@ fn a_full_window_inside_a_handler_is_an_error_and_no_standstill() {
     assert_eq!(receive(&receiver, 1), [Err(Error::WouldBlockWorker)]);
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn dropping_the_handle_does_not_end_the_consumer() {
-    let engine = Scratch::new();
+fn dropping_the_handle_does_not_end_the_consumer(driver: Driver) {
+    let engine = Scratch::new(driver);
     let queue = engine.queue("dropped");
     let (sender, receiver) = channel();
     drop(engine.consume(Queue::named(&queue), move |delivery| {
@@ -432,10 +434,10 @@ fn dropping_the_handle_does_not_end_the_consumer() {
     assert_eq!(receive(&receiver, 1), [b"0"]);
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn cancelling_twice_at_once_and_later_is_answered() {
-    let engine = Scratch::new();
+fn cancelling_twice_at_once_and_later_is_answered(driver: Driver) {
+    let engine = Scratch::new(driver);
     let queue = engine.queue("twice");
     let consumer = engine
         .consume(Queue::named(&queue), |_| Disposition::Ack)
@@ -447,10 +449,10 @@ fn cancelling_twice_at_once_and_later_is_answered() {
     consumer.cancel().wait(Duration::from_secs(5)).unwrap();
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn the_prefetch_of_a_consumer_whose_queue_would_go_with_it_stays() {
-    let engine = Scratch::new();
+fn the_prefetch_of_a_consumer_whose_queue_would_go_with_it_stays(driver: Driver) {
+    let engine = Scratch::new(driver);
     let call = engine.consumer(Queue::server_named());
     let consumer = call.start(|_| Disposition::Ack).wait(WAIT).unwrap();
     let refused = consumer.set_prefetch(5).wait(WAIT);
@@ -467,10 +469,10 @@ fn the_prefetch_of_a_consumer_whose_queue_would_go_with_it_stays() {
     assert_eq!(consumer.state(), ConsumerState::Consuming);
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn a_cancel_is_answered_after_its_callback() {
-    let engine = Scratch::new();
+fn a_cancel_is_answered_after_its_callback(driver: Driver) {
+    let engine = Scratch::new(driver);
     let (sender, receiver) = std::sync::mpsc::channel();
     let consumer = engine
         .consumer(Queue::server_named())

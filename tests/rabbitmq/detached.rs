@@ -4,8 +4,10 @@ use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use amqp_uring::{DetachedDelivery, Disposition, Error, Queue};
+use amqp_uring::{DetachedDelivery, Disposition, Driver, Error, Queue};
+use macro_rules_attribute::apply;
 
+use super::on_every_driver;
 use super::support::{Scratch, WAIT, connect, keep, receive, wait_until};
 
 /// Acknowledges `messages` deliveries on four threads, each holding a few back and answering them in reverse.
@@ -39,16 +41,16 @@ fn ack_in_disorder(receiver: Receiver<DetachedDelivery>, messages: usize, held_m
     }
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn acks_in_any_order_from_many_threads_leave_nothing_behind() {
+fn acks_in_any_order_from_many_threads_leave_nothing_behind(driver: Driver) {
     const MESSAGES: u32 = 8000;
-    let scratch = Scratch::new();
+    let scratch = Scratch::new(driver);
     // With four threads that hold two each, a window of nine always has one that can be delivered.
     for prefetch in [9, 50] {
         let queue = scratch.queue("disorder");
         scratch.fill(&queue, MESSAGES);
-        let engine = connect();
+        let engine = connect(driver);
         let (_, receiver) = keep(&engine, &queue, prefetch);
         ack_in_disorder(receiver, MESSAGES as usize, 2);
         engine.shutdown(WAIT).unwrap();
@@ -59,10 +61,10 @@ fn acks_in_any_order_from_many_threads_leave_nothing_behind() {
     }
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn a_window_of_one_goes_on_with_every_ack() {
-    let engine = Scratch::new();
+fn a_window_of_one_goes_on_with_every_ack(driver: Driver) {
+    let engine = Scratch::new(driver);
     let queue = engine.queue("one");
     engine.fill(&queue, 300);
     let (_consumer, receiver) = keep(&engine, &queue, 1);
@@ -73,10 +75,10 @@ fn a_window_of_one_goes_on_with_every_ack() {
     }
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn one_delivery_that_is_held_does_not_stop_the_others() {
-    let engine = Scratch::new();
+fn one_delivery_that_is_held_does_not_stop_the_others(driver: Driver) {
+    let engine = Scratch::new(driver);
     let queue = engine.queue("held");
     engine.fill(&queue, 1000);
     let (consumer, receiver) = keep(&engine, &queue, 10);
@@ -89,10 +91,10 @@ fn one_delivery_that_is_held_does_not_stop_the_others() {
     consumer.cancel().wait(WAIT).unwrap();
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn a_dropped_acker_requeues() {
-    let engine = Scratch::new();
+fn a_dropped_acker_requeues(driver: Driver) {
+    let engine = Scratch::new(driver);
     let queue = engine.queue("dropped");
     engine.fill(&queue, 5);
     let (_consumer, receiver) = keep(&engine, &queue, 100);
@@ -104,10 +106,10 @@ fn a_dropped_acker_requeues() {
     }
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn ackers_nack_and_reject_with_and_without_requeue() {
-    let engine = Scratch::new();
+fn ackers_nack_and_reject_with_and_without_requeue(driver: Driver) {
+    let engine = Scratch::new(driver);
     let queue = engine.queue("nack");
     engine.fill(&queue, 4);
     let (consumer, receiver) = keep(&engine, &queue, 100);
@@ -129,13 +131,13 @@ fn ackers_nack_and_reject_with_and_without_requeue() {
     assert_eq!(engine.depth(&queue), 0);
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn ack_up_to_answers_everything_before() {
-    let scratch = Scratch::new();
+fn ack_up_to_answers_everything_before(driver: Driver) {
+    let scratch = Scratch::new(driver);
     let queue = scratch.queue("up-to");
     scratch.fill(&queue, 20);
-    let engine = connect();
+    let engine = connect(driver);
     let (_, receiver) = keep(&engine, &queue, 100);
     let mut held = receive(&receiver, 20);
     let rest = held.split_off(15);
@@ -151,13 +153,13 @@ fn ack_up_to_answers_everything_before() {
     assert_eq!(scratch.depth(&queue), 0);
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn a_cancelled_consumers_deliveries_can_still_be_answered() {
-    let scratch = Scratch::new();
+fn a_cancelled_consumers_deliveries_can_still_be_answered(driver: Driver) {
+    let scratch = Scratch::new(driver);
     let queue = scratch.queue("late");
     scratch.fill(&queue, 10);
-    let engine = connect();
+    let engine = connect(driver);
     let (consumer, receiver) = keep(&engine, &queue, 10);
     let held = receive(&receiver, 10);
     consumer.cancel().wait(WAIT).unwrap();
@@ -168,13 +170,13 @@ fn a_cancelled_consumers_deliveries_can_still_be_answered() {
     assert_eq!(scratch.depth(&queue), 0);
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn an_answer_after_the_end_of_the_engine_says_so() {
-    let scratch = Scratch::new();
+fn an_answer_after_the_end_of_the_engine_says_so(driver: Driver) {
+    let scratch = Scratch::new(driver);
     let queue = scratch.queue("stopped");
     scratch.fill(&queue, 2);
-    let engine = connect();
+    let engine = connect(driver);
     let (_, receiver) = keep(&engine, &queue, 10);
     let mut held = receive(&receiver, 2);
     drop(engine.shutdown(std::time::Duration::ZERO));
@@ -193,10 +195,10 @@ fn an_answer_after_the_end_of_the_engine_says_so() {
     );
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn an_answer_beside_an_acker_counts_once() {
-    let engine = Scratch::new();
+fn an_answer_beside_an_acker_counts_once(driver: Driver) {
+    let engine = Scratch::new(driver);
     let queue = engine.queue("beside");
     engine.fill(&queue, 50);
     let (sender, receiver) = channel();

@@ -3,9 +3,11 @@
 use std::sync::mpsc::channel;
 
 use amqp_uring::{
-    CancelReason, Consumer, ConsumerState, DeleteIf, Disposition, Engine, Queue, ReplyCode,
+    CancelReason, Consumer, ConsumerState, DeleteIf, Disposition, Driver, Engine, Queue, ReplyCode,
 };
+use macro_rules_attribute::apply;
 
+use super::on_every_driver;
 use super::support::{Reasons, Scratch, WAIT, connect, receive, wait_until};
 
 fn watched(engine: &Engine, queue: &str) -> (Consumer, Reasons) {
@@ -19,10 +21,10 @@ fn watched(engine: &Engine, queue: &str) -> (Consumer, Reasons) {
     (consumer, reasons)
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn on_start_comes_before_the_first_delivery_and_on_cancel_after_the_last() {
-    let engine = Scratch::new();
+fn on_start_comes_before_the_first_delivery_and_on_cancel_after_the_last(driver: Driver) {
+    let engine = Scratch::new(driver);
     let queue = engine.queue("callbacks");
     engine.fill(&queue, 3);
     let (sender, receiver) = channel();
@@ -53,10 +55,10 @@ fn on_start_comes_before_the_first_delivery_and_on_cancel_after_the_last() {
     assert!(receiver.try_recv().is_err());
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn a_cancel_that_was_asked_for_says_so() {
-    let engine = Scratch::new();
+fn a_cancel_that_was_asked_for_says_so(driver: Driver) {
+    let engine = Scratch::new(driver);
     let queue = engine.queue("requested");
     let (consumer, reasons) = watched(&engine, &queue);
     assert_eq!(consumer.state(), ConsumerState::Consuming);
@@ -69,10 +71,10 @@ fn a_cancel_that_was_asked_for_says_so() {
     assert_eq!(info.consumer_count, 0);
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn deleting_its_queue_cancels_a_consumer() {
-    let engine = Scratch::new();
+fn deleting_its_queue_cancels_a_consumer(driver: Driver) {
+    let engine = Scratch::new(driver);
     let queue = engine.queue("deleted");
     let (consumer, reasons) = watched(&engine, &queue);
     engine
@@ -86,10 +88,10 @@ fn deleting_its_queue_cancels_a_consumer() {
     assert_eq!(reasons.now().len(), 1);
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn a_queue_deleted_under_full_load_cancels_its_consumer() {
-    let engine = Scratch::new();
+fn a_queue_deleted_under_full_load_cancels_its_consumer(driver: Driver) {
+    let engine = Scratch::new(driver);
     let queue = engine.queue("deleted-busy");
     engine.fill(&queue, 5000);
     let reasons = Reasons::new();
@@ -116,12 +118,12 @@ fn a_queue_deleted_under_full_load_cancels_its_consumer() {
     assert_eq!(engine.take_texts(&queue, 1), ["0"]);
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn a_shutdown_tells_consumers() {
-    let scratch = Scratch::new();
+fn a_shutdown_tells_consumers(driver: Driver) {
+    let scratch = Scratch::new(driver);
     let queue = scratch.queue("shutdown");
-    let engine = connect();
+    let engine = connect(driver);
     let (consumer, reasons) = watched(&engine, &queue);
     engine.shutdown(WAIT).unwrap();
     assert_eq!(reasons.now(), [CancelReason::Shutdown]);
@@ -132,10 +134,10 @@ fn a_shutdown_tells_consumers() {
     );
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn a_consumer_that_could_not_start_has_no_callbacks() {
-    let engine = Scratch::new();
+fn a_consumer_that_could_not_start_has_no_callbacks(driver: Driver) {
+    let engine = Scratch::new(driver);
     let (sender, receiver) = channel();
     let reasons = Reasons::new();
     let refused = engine
@@ -151,16 +153,16 @@ fn a_consumer_that_could_not_start_has_no_callbacks() {
     assert!(reasons.now().is_empty());
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn a_cancelled_consumers_handler_is_dropped() {
+fn a_cancelled_consumers_handler_is_dropped(driver: Driver) {
     struct Tells(std::sync::mpsc::Sender<()>);
     impl Drop for Tells {
         fn drop(&mut self) {
             let _ = self.0.send(());
         }
     }
-    let engine = Scratch::new();
+    let engine = Scratch::new(driver);
     let queue = engine.queue("dropped-handler");
     let (sender, receiver) = channel();
     let tells = Tells(sender);
@@ -174,21 +176,21 @@ fn a_cancelled_consumers_handler_is_dropped() {
     receive(&receiver, 1);
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn what_was_on_the_way_when_a_consumer_is_cancelled_goes_back() {
+fn what_was_on_the_way_when_a_consumer_is_cancelled_goes_back(driver: Driver) {
     const MESSAGES: u32 = 3000;
-    let scratch = Scratch::new();
+    let scratch = Scratch::new(driver);
     let quorum = scratch.queue_name("on-the-way-quorum");
     scratch.declare(&Queue::quorum(&quorum)).wait(WAIT).unwrap();
     for queue in [scratch.queue("on-the-way"), quorum] {
         scratch.fill(&queue, MESSAGES);
-        cancel_under_load(&scratch, &queue, MESSAGES);
+        cancel_under_load(driver, &scratch, &queue, MESSAGES);
     }
 }
 
-fn cancel_under_load(scratch: &Scratch, queue: &str, messages: u32) {
-    let engine = connect();
+fn cancel_under_load(driver: Driver, scratch: &Scratch, queue: &str, messages: u32) {
+    let engine = connect(driver);
     let (sender, receiver) = channel();
     let consumer = engine
         .consumer(Queue::named(queue))

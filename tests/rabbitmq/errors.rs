@@ -1,11 +1,13 @@
 //! What the broker refuses: the code, the text, and that everything else goes on.
 
 use amqp_uring::{
-    Binding, ConnectionError, Disposition, Engine, Error, Event, Exchange, Outcome, Properties,
+    Binding, ConnectionError, Disposition, Driver, Error, Event, Exchange, Outcome, Properties,
     Queue, ReplyCode,
 };
+use macro_rules_attribute::apply;
 
-use super::support::{Scratch, WAIT, listen, node, receive};
+use super::on_every_driver;
+use super::support::{Scratch, WAIT, builder, listen, receive};
 
 fn refused<T>(result: Result<T, Error>, operation: &str, code: ReplyCode) {
     let Err(error) = result else {
@@ -19,10 +21,10 @@ fn refused<T>(result: Result<T, Error>, operation: &str, code: ReplyCode) {
     assert!(text.contains(&code.code().to_string()), "{text}");
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn what_does_not_exist_is_not_found() {
-    let engine = Scratch::new();
+fn what_does_not_exist_is_not_found(driver: Driver) {
+    let engine = Scratch::new(driver);
     let queue = engine.queue("here");
     let nowhere = "no-such-thing";
     let code = ReplyCode::NotFound;
@@ -65,10 +67,10 @@ fn what_does_not_exist_is_not_found() {
     assert_eq!(engine.depth(&queue), 0);
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn what_is_there_with_other_properties_is_a_failed_precondition() {
-    let engine = Scratch::new();
+fn what_is_there_with_other_properties_is_a_failed_precondition(driver: Driver) {
+    let engine = Scratch::new(driver);
     let queue = engine.queue("there");
     let code = ReplyCode::PreconditionFailed;
     let other = Queue::durable(&queue).argument("x-max-length", 5i32);
@@ -88,10 +90,10 @@ fn what_is_there_with_other_properties_is_a_failed_precondition() {
     );
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn reserved_names_are_access_refused() {
-    let engine = Scratch::new();
+fn reserved_names_are_access_refused(driver: Driver) {
+    let engine = Scratch::new(driver);
     let code = ReplyCode::AccessRefused;
     let queue = Queue::durable("amq.mine");
     refused(engine.declare(&queue).wait(WAIT), "queue.declare", code);
@@ -105,16 +107,16 @@ fn reserved_names_are_access_refused() {
     refused(default.wait(WAIT), "exchange.delete", code);
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn anothers_exclusive_queue_is_locked() {
-    let owner = Scratch::new();
+fn anothers_exclusive_queue_is_locked(driver: Driver) {
+    let owner = Scratch::new(driver);
     let name = owner
         .declare(&Queue::server_named())
         .wait(WAIT)
         .unwrap()
         .name;
-    let engine = Scratch::new();
+    let engine = Scratch::new(driver);
     let code = ReplyCode::ResourceLocked;
     refused(
         engine.declare(&Queue::named(&name)).wait(WAIT),
@@ -125,10 +127,10 @@ fn anothers_exclusive_queue_is_locked() {
     refused(consumed, "basic.consume", code);
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn a_publish_to_no_exchange_ends_its_publisher_only() {
-    let engine = Scratch::new();
+fn a_publish_to_no_exchange_ends_its_publisher_only(driver: Driver) {
+    let engine = Scratch::new(driver);
     let queue = engine.queue("fine");
     let (mut bad, mut good) = (engine.confirming(), engine.confirming());
     let properties = Properties::default();
@@ -146,10 +148,10 @@ fn a_publish_to_no_exchange_ends_its_publisher_only() {
     refused(closed, "basic.publish", ReplyCode::NotFound);
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn an_unconfirmed_publisher_learns_of_its_end_too() {
-    let engine = Scratch::new();
+fn an_unconfirmed_publisher_learns_of_its_end_too(driver: Driver) {
+    let engine = Scratch::new(driver);
     let mut publisher = engine.unconfirmed_publisher(Default::default()).unwrap();
     let mut publish = || publisher.publish("no-such-exchange", "", &Properties::default(), "x");
     let mut error = publish();
@@ -160,10 +162,10 @@ fn an_unconfirmed_publisher_learns_of_its_end_too() {
     refused(error, "basic.publish", ReplyCode::NotFound);
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn an_error_of_the_connection_is_reported_once_and_the_engine_connects_again() {
-    let (engine, events) = listen(Engine::builder().node(node()));
+fn an_error_of_the_connection_is_reported_once_and_the_engine_connects_again(driver: Driver) {
+    let (engine, events) = listen(builder(driver));
     let engine = Scratch::on(engine);
     let queue = engine.queue("hard");
     // A type that no plugin brings is an error of the whole connection for RabbitMQ.
@@ -186,10 +188,10 @@ fn an_error_of_the_connection_is_reported_once_and_the_engine_connects_again() {
     assert!(events.try_recv().is_err());
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn what_cannot_be_encoded_is_refused_before_it_is_sent() {
-    let engine = Scratch::new();
+fn what_cannot_be_encoded_is_refused_before_it_is_sent(driver: Driver) {
+    let engine = Scratch::new(driver);
     let long = "x".repeat(256);
     let errors = [
         engine.declare(&Queue::durable(&long)).wait(WAIT).map(drop),
@@ -222,10 +224,10 @@ fn what_cannot_be_encoded_is_refused_before_it_is_sent() {
     assert_eq!(publisher.pending(), 0);
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn properties_larger_than_a_frame_are_refused() {
-    let builder = Engine::builder().node(node()).frame_max(4096);
+fn properties_larger_than_a_frame_are_refused(driver: Driver) {
+    let builder = builder(driver).frame_max(4096);
     let engine = Scratch::on(builder.start().wait(WAIT).unwrap());
     let queue = engine.queue("large-header");
     let text = "x".repeat(4096);

@@ -1,25 +1,27 @@
 //! `basic.get`.
 
-use amqp_uring::{Queue, ReplyCode};
+use amqp_uring::{Driver, Queue, ReplyCode};
+use macro_rules_attribute::apply;
 
+use super::on_every_driver;
 use super::support::{Scratch, WAIT, connect, wait_until};
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn an_empty_queue_gives_nothing() {
-    let engine = Scratch::new();
+fn an_empty_queue_gives_nothing(driver: Driver) {
+    let engine = Scratch::new(driver);
     let queue = engine.queue("empty");
     assert!(engine.get(&queue).wait(WAIT).unwrap().is_none());
     assert!(engine.get_no_ack(&queue).wait(WAIT).unwrap().is_none());
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn what_is_got_is_answered_through_its_acker() {
-    let scratch = Scratch::new();
+fn what_is_got_is_answered_through_its_acker(driver: Driver) {
+    let scratch = Scratch::new(driver);
     let queue = scratch.queue("get");
     scratch.fill(&queue, 3);
-    let engine = connect();
+    let engine = connect(driver);
     let get = || engine.get(&queue).wait(WAIT).unwrap().expect("a message");
     let first = get();
     assert_eq!(
@@ -44,10 +46,10 @@ fn what_is_got_is_answered_through_its_acker() {
     assert_eq!(scratch.depth(&queue), 0);
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn what_is_got_without_ack_is_gone() {
-    let engine = Scratch::new();
+fn what_is_got_without_ack_is_gone(driver: Driver) {
+    let engine = Scratch::new(driver);
     let queue = engine.queue("get-no-ack");
     engine.fill(&queue, 2);
     let first = engine.get_no_ack(&queue).wait(WAIT).unwrap().unwrap();
@@ -60,10 +62,10 @@ fn what_is_got_without_ack_is_gone() {
     assert_eq!(engine.depth(&queue), 0);
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn many_gets_at_once_are_answered_in_order() {
-    let engine = Scratch::new();
+fn many_gets_at_once_are_answered_in_order(driver: Driver) {
+    let engine = Scratch::new(driver);
     let queue = engine.queue("gets");
     engine.fill(&queue, 300);
     let calls: Vec<_> = (0..301).map(|_| engine.get(&queue)).collect();
@@ -79,10 +81,10 @@ fn many_gets_at_once_are_answered_in_order() {
     }
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn a_failed_get_requeues_what_was_got_before_and_the_next_one_works() {
-    let engine = Scratch::new();
+fn a_failed_get_requeues_what_was_got_before_and_the_next_one_works(driver: Driver) {
+    let engine = Scratch::new(driver);
     let queue = engine.queue("get-fails");
     engine.fill(&queue, 1);
     let held = engine.get(&queue).wait(WAIT).unwrap().unwrap();
@@ -97,10 +99,10 @@ fn a_failed_get_requeues_what_was_got_before_and_the_next_one_works() {
     assert!(engine.get(&queue).wait(WAIT).unwrap().is_none());
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn a_got_message_does_not_wait_for_declares() {
-    let engine = Scratch::new();
+fn a_got_message_does_not_wait_for_declares(driver: Driver) {
+    let engine = Scratch::new(driver);
     let queue = engine.queue("both");
     engine.fill(&queue, 1);
     let declare = engine.declare(&Queue::named("no-such-queue"));

@@ -4,31 +4,31 @@ use std::sync::mpsc::channel;
 use std::sync::{Arc, OnceLock};
 
 use amqp_uring::{
-    CancelReason, ConnectionError, ConsumerState, DetachedDelivery, Disposition, Engine, Error,
-    Event, Outcome, Properties, PublisherOptions, Queue, ReplyCode,
+    CancelReason, ConnectionError, ConsumerState, DetachedDelivery, Disposition, Driver, Engine,
+    Error, Event, Outcome, Properties, PublisherOptions, Queue, ReplyCode,
 };
+use macro_rules_attribute::apply;
 
+use super::on_every_driver;
 use super::proxy::Proxy;
-use super::support::{Reasons, Scratch, WAIT, evaluate, listen, node, receive, unique, wait_until};
+use super::support::{
+    Reasons, Scratch, WAIT, builder, evaluate, listen, node, receive, unique, wait_until,
+};
 
 const NONE: Properties = Properties::empty();
 
-fn through(proxy: &Proxy) -> Engine {
-    Engine::builder()
-        .node(proxy.node())
-        .start()
-        .wait(WAIT)
-        .unwrap()
+fn through(driver: Driver, proxy: &Proxy) -> Engine {
+    proxy.builder(driver).start().wait(WAIT).unwrap()
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn what_was_not_answered_when_the_line_broke_comes_again() {
+fn what_was_not_answered_when_the_line_broke_comes_again(driver: Driver) {
     let proxy = Proxy::start();
-    let scratch = Scratch::new();
+    let scratch = Scratch::new(driver);
     let queue = scratch.queue("again");
     scratch.fill(&queue, 10);
-    let engine = through(&proxy);
+    let engine = through(driver, &proxy);
     let (sender, receiver) = channel();
     let reasons = Reasons::new();
     let consumer = engine
@@ -75,13 +75,13 @@ fn what_was_not_answered_when_the_line_broke_comes_again() {
     assert_eq!(scratch.depth(&queue), 0);
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn publishes_without_an_answer_are_unknown_when_the_line_breaks() {
+fn publishes_without_an_answer_are_unknown_when_the_line_breaks(driver: Driver) {
     let proxy = Proxy::start();
-    let scratch = Scratch::new();
+    let scratch = Scratch::new(driver);
     let queue = scratch.queue("unknown");
-    let engine = through(&proxy);
+    let engine = through(driver, &proxy);
     let mut publisher = engine.publisher(PublisherOptions::default()).unwrap();
     let mut known = publisher.publish("", &queue, &NONE, "known").unwrap();
     assert_eq!(known.wait(WAIT), Ok(Outcome::Acked));
@@ -106,11 +106,11 @@ fn publishes_without_an_answer_are_unknown_when_the_line_breaks() {
     engine.shutdown(WAIT).unwrap();
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn operations_under_way_fail_and_later_ones_connect_again() {
+fn operations_under_way_fail_and_later_ones_connect_again(driver: Driver) {
     let proxy = Proxy::start();
-    let (engine, events) = listen(Engine::builder().node(proxy.node()));
+    let (engine, events) = listen(proxy.builder(driver));
     proxy.hold();
     let calls: Vec<_> = (0..3)
         .map(|_| engine.declare(&Queue::server_named()))
@@ -136,12 +136,13 @@ fn operations_under_way_fail_and_later_ones_connect_again() {
     engine.shutdown(WAIT).unwrap();
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn when_the_broker_is_gone_operations_say_so_until_it_is_back() {
+fn when_the_broker_is_gone_operations_say_so_until_it_is_back(driver: Driver) {
     let proxy = Proxy::start();
     let elsewhere = node().with_port(1);
-    let (engine, events) = listen(Engine::builder().node(elsewhere).node(proxy.node()));
+    let builder = Engine::builder().node(elsewhere).node(proxy.node());
+    let (engine, events) = listen(builder.driver(driver));
     drop(proxy);
     receive(&events, 1);
     for _ in 0..3 {
@@ -159,13 +160,13 @@ fn when_the_broker_is_gone_operations_say_so_until_it_is_back() {
     engine.shutdown(WAIT).unwrap();
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn a_connection_closed_by_the_broker_is_told_once_with_its_reason() {
+fn a_connection_closed_by_the_broker_is_told_once_with_its_reason(driver: Driver) {
     let name = unique("closed-by-broker");
-    let builder = Engine::builder().node(node()).connection_name(&name);
+    let builder = builder(driver).connection_name(&name);
     let (engine, events) = listen(builder);
-    let scratch = Scratch::new();
+    let scratch = Scratch::new(driver);
     let queue = scratch.queue("closed");
     let reasons = Reasons::new();
     engine
@@ -200,14 +201,14 @@ fn a_connection_closed_by_the_broker_is_told_once_with_its_reason() {
     assert!(events.try_recv().is_err());
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn what_is_asked_while_a_connection_ends_waits_for_the_next_one() {
-    let scratch = Scratch::new();
+fn what_is_asked_while_a_connection_ends_waits_for_the_next_one(driver: Driver) {
+    let scratch = Scratch::new(driver);
     let queue = scratch.queue("ending");
     let engine = Arc::new(OnceLock::<Engine>::new());
     let (sender, receiver) = channel();
-    let builder = Engine::builder().node(node()).on_event({
+    let builder = builder(driver).on_event({
         let (engine, queue) = (Arc::clone(&engine), queue.clone());
         let sender = std::sync::Mutex::new(sender);
         move |event| {
@@ -236,13 +237,13 @@ fn block_until_closed(engine: &Engine) {
     super::support::block_on(engine.close(WAIT)).unwrap();
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn a_line_that_breaks_under_full_load_loses_nothing_that_was_confirmed() {
+fn a_line_that_breaks_under_full_load_loses_nothing_that_was_confirmed(driver: Driver) {
     let proxy = Proxy::start();
-    let scratch = Scratch::new();
+    let scratch = Scratch::new(driver);
     let queue = scratch.queue("full-load");
-    let engine = through(&proxy);
+    let engine = through(driver, &proxy);
     let mut publisher = engine.publisher(PublisherOptions::default()).unwrap();
     let mut receipts = Vec::new();
     for number in 0..100_000 {

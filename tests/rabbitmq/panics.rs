@@ -2,14 +2,16 @@
 
 use std::sync::mpsc::channel;
 
-use amqp_uring::{CancelReason, ConsumerState, Disposition, Engine, Event, Properties, Queue};
+use amqp_uring::{CancelReason, ConsumerState, Disposition, Driver, Event, Properties, Queue};
+use macro_rules_attribute::apply;
 
-use super::support::{Reasons, Scratch, WAIT, listen, node, receive};
+use super::on_every_driver;
+use super::support::{Reasons, Scratch, WAIT, builder, listen, receive};
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn a_panicking_handler_ends_its_consumer_and_requeues_what_it_held() {
-    let (engine, events) = listen(Engine::builder().node(node()));
+fn a_panicking_handler_ends_its_consumer_and_requeues_what_it_held(driver: Driver) {
+    let (engine, events) = listen(builder(driver));
     let engine = Scratch::on(engine);
     let (queue, other) = (engine.queue("panics"), engine.queue("lives"));
     let (sender, receiver) = channel();
@@ -60,10 +62,10 @@ fn a_panicking_handler_ends_its_consumer_and_requeues_what_it_held() {
     assert!(events.try_recv().is_err());
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn what_was_finished_before_a_panic_stays_finished() {
-    let engine = Scratch::new();
+fn what_was_finished_before_a_panic_stays_finished(driver: Driver) {
+    let engine = Scratch::new(driver);
     let queue = engine.queue("finished");
     engine.fill(&queue, 10);
     let reasons = Reasons::new();
@@ -82,10 +84,10 @@ fn what_was_finished_before_a_panic_stays_finished() {
     assert_eq!(texts, ["6", "7", "8", "9"]);
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn a_panic_without_acks_ends_the_consumer_all_the_same() {
-    let engine = Scratch::new();
+fn a_panic_without_acks_ends_the_consumer_all_the_same(driver: Driver) {
+    let engine = Scratch::new(driver);
     let queue = engine.queue("panics-no-ack");
     let reasons = Reasons::new();
     engine
@@ -100,10 +102,10 @@ fn a_panic_without_acks_ends_the_consumer_all_the_same() {
     engine.declare(&Queue::named(&queue)).wait(WAIT).unwrap();
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn callbacks_that_panic_leave_the_worker_alive() {
-    let builder = Engine::builder().node(node());
+fn callbacks_that_panic_leave_the_worker_alive(driver: Driver) {
+    let builder = builder(driver);
     let builder = builder.on_event(|event| panic!("the listener at {event:?}"));
     let engine = Scratch::on(builder.start().wait(WAIT).unwrap());
     let queue = engine.queue("callbacks");

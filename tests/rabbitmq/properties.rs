@@ -1,11 +1,13 @@
 //! Properties and headers, there and back.
 
-use amqp_uring::{FieldArray, FieldTable, Properties, ShortStr, Value};
+use amqp_uring::{Driver, FieldArray, FieldTable, Properties, ShortStr, Value};
+use macro_rules_attribute::apply;
 
+use super::on_every_driver;
 use super::support::{Scratch, WAIT};
 
-fn there_and_back(properties: &Properties) -> Properties {
-    let engine = Scratch::new();
+fn there_and_back(driver: Driver, properties: &Properties) -> Properties {
+    let engine = Scratch::new(driver);
     let queue = engine.queue("properties");
     let mut publisher = engine.confirming();
     publisher.publish("", &queue, properties, "x").unwrap();
@@ -15,9 +17,9 @@ fn there_and_back(properties: &Properties) -> Properties {
     taken.properties
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn every_property_comes_back_as_it_was() {
+fn every_property_comes_back_as_it_was(driver: Driver) {
     let headers = FieldTable::new().with("key", "value").unwrap();
     let properties = Properties::builder()
         .content_type("text/plain")
@@ -36,7 +38,7 @@ fn every_property_comes_back_as_it_was() {
         .cluster_id("cluster")
         .build()
         .unwrap();
-    let back = there_and_back(&properties);
+    let back = there_and_back(driver, &properties);
     assert_eq!(back, properties);
     let read = back.as_ref();
     let text = |value: Option<ShortStr<'_>>| value.unwrap().to_string();
@@ -46,9 +48,9 @@ fn every_property_comes_back_as_it_was() {
     assert_eq!(read.timestamp(), Ok(Some(1_700_000_000)));
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn every_type_of_header_comes_back_as_it_was() {
+fn every_type_of_header_comes_back_as_it_was(driver: Driver) {
     let inner = FieldTable::new().with("deep", "down").unwrap();
     let mut array = FieldArray::new();
     array
@@ -91,7 +93,7 @@ fn every_type_of_header_comes_back_as_it_was() {
         .insert("F", &inner)
         .unwrap();
     let properties = Properties::builder().headers(&headers).build().unwrap();
-    let back = there_and_back(&properties);
+    let back = there_and_back(driver, &properties);
     let back = FieldTable::try_from(back.as_ref().headers().unwrap().unwrap()).unwrap();
     for (name, value) in values {
         assert_eq!(back.get(name), Some(value), "{name}");
@@ -99,11 +101,11 @@ fn every_type_of_header_comes_back_as_it_was() {
     assert_eq!(back, headers);
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn no_properties_come_back_as_none() {
-    let back = there_and_back(&Properties::default());
+fn no_properties_come_back_as_none(driver: Driver) {
+    let back = there_and_back(driver, &Properties::default());
     assert!(back.as_ref().is_empty());
-    let back = there_and_back(&Properties::persistent());
+    let back = there_and_back(driver, &Properties::persistent());
     assert_eq!(back, Properties::persistent());
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 
-use amqp_uring::Node;
+use amqp_uring::{Driver, Engine, EngineBuilder, Node};
 
 use super::support::{WAIT, node, wait_until};
 
@@ -56,6 +56,11 @@ impl Proxy {
     /// The node, by way of this proxy.
     pub fn node(&self) -> Node {
         node().with_port(self.port)
+    }
+
+    /// An engine that connects by way of this proxy alone.
+    pub fn builder(&self, driver: Driver) -> EngineBuilder {
+        Engine::builder().node(self.node()).driver(driver)
     }
 
     /// Breaks every line there is. New ones can be made.

@@ -3,18 +3,20 @@
 use std::thread;
 
 use amqp_uring::{
-    Error, Exchange, Outcome, Payload, Properties, Publisher, PublisherOptions, Queue,
+    Driver, Error, Exchange, Outcome, Payload, Properties, Publisher, PublisherOptions, Queue,
 };
 use bytes::Bytes;
+use macro_rules_attribute::apply;
 
-use super::support::{Scratch, WAIT, connect, wait_until};
+use super::on_every_driver;
+use super::support::{Scratch, WAIT, builder, connect, wait_until};
 
 const NONE: Properties = Properties::empty();
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn every_publish_is_confirmed_and_counted() {
-    let engine = Scratch::new();
+fn every_publish_is_confirmed_and_counted(driver: Driver) {
+    let engine = Scratch::new(driver);
     let queue = engine.queue("confirms");
     let mut publisher = engine.confirming();
     let mut receipts: Vec<_> = (0..1000)
@@ -39,10 +41,10 @@ fn every_publish_is_confirmed_and_counted() {
     assert_eq!(engine.depth(&queue), 1000);
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn bodies_can_be_given_in_many_ways() {
-    let engine = Scratch::new();
+fn bodies_can_be_given_in_many_ways(driver: Driver) {
+    let engine = Scratch::new(driver);
     let queue = engine.queue("payloads");
     let mut publisher = engine.confirming();
     let text = String::from("text");
@@ -64,10 +66,10 @@ fn bodies_can_be_given_in_many_ways() {
     assert_eq!(engine.take_texts(&queue, 8), ["text"; 8]);
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn an_unroutable_mandatory_message_comes_back_with_its_receipt() {
-    let engine = Scratch::new();
+fn an_unroutable_mandatory_message_comes_back_with_its_receipt(driver: Driver) {
+    let engine = Scratch::new(driver);
     let queue = engine.queue("routable");
     let mut publisher = engine.confirming();
     let properties = Properties::builder().message_id("m").build().unwrap();
@@ -109,10 +111,10 @@ fn an_unroutable_mandatory_message_comes_back_with_its_receipt() {
     assert_eq!(engine.depth(&queue), 200);
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn equal_unroutable_messages_are_each_returned() {
-    let engine = Scratch::new();
+fn equal_unroutable_messages_are_each_returned(driver: Driver) {
+    let engine = Scratch::new(driver);
     let mut publisher = engine.confirming();
     for _ in 0..50 {
         publisher
@@ -125,10 +127,10 @@ fn equal_unroutable_messages_are_each_returned() {
     assert_eq!(tags, (1..=50).collect::<Vec<_>>());
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn a_large_mandatory_message_comes_back_whole() {
-    let engine = Scratch::new();
+fn a_large_mandatory_message_comes_back_whole(driver: Driver) {
+    let engine = Scratch::new(driver);
     let mut publisher = engine.confirming();
     let body: Vec<u8> = (0..1_000_000u32).map(|number| number as u8).collect();
     for payload in [
@@ -155,10 +157,10 @@ fn bounded(engine: &Scratch, messages: i64) -> String {
     name
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn what_a_full_queue_refuses_is_nacked() {
-    let engine = Scratch::new();
+fn what_a_full_queue_refuses_is_nacked(driver: Driver) {
+    let engine = Scratch::new(driver);
     let queue = bounded(&engine, 3);
     let mut publisher = engine.confirming();
     let mut outcomes = Vec::new();
@@ -173,10 +175,10 @@ fn what_a_full_queue_refuses_is_nacked() {
     assert!(!report.counts.all_acked());
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn failures_without_a_receipt_are_in_the_report_once() {
-    let engine = Scratch::new();
+fn failures_without_a_receipt_are_in_the_report_once(driver: Driver) {
+    let engine = Scratch::new(driver);
     let queue = bounded(&engine, 1);
     let mut publisher = engine.confirming();
     let acked = publisher
@@ -195,10 +197,10 @@ fn failures_without_a_receipt_are_in_the_report_once() {
     assert_eq!((again.counts.total(), again.failures), (0, Vec::new()));
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn acks_nacks_and_returns_of_a_mixed_stream_find_their_publishes() {
-    let engine = Scratch::new();
+fn acks_nacks_and_returns_of_a_mixed_stream_find_their_publishes(driver: Driver) {
+    let engine = Scratch::new(driver);
     let (open, full) = (engine.queue("open"), bounded(&engine, 0));
     let mut publisher = engine.confirming();
     let mut receipts: Vec<_> = (0..3000)
@@ -223,10 +225,10 @@ fn acks_nacks_and_returns_of_a_mixed_stream_find_their_publishes() {
     }
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn a_queue_with_no_room_stops_a_publisher_that_never_looks() {
-    let engine = Scratch::new();
+fn a_queue_with_no_room_stops_a_publisher_that_never_looks(driver: Driver) {
+    let engine = Scratch::new(driver);
     let full = bounded(&engine, 0);
     let options = PublisherOptions::default().window_messages(100);
     let mut publisher = engine.publisher(options).unwrap();
@@ -246,10 +248,10 @@ fn a_queue_with_no_room_stops_a_publisher_that_never_looks() {
     publisher.publish("", &full, &NONE, "x").unwrap();
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn unconfirmed_messages_arrive_in_order() {
-    let engine = Scratch::new();
+fn unconfirmed_messages_arrive_in_order(driver: Driver) {
+    let engine = Scratch::new(driver);
     let queue = engine.queue("unconfirmed");
     let mut publisher = engine.unconfirmed_publisher(Default::default()).unwrap();
     for number in 0..20_000 {
@@ -267,10 +269,10 @@ fn unconfirmed_messages_arrive_in_order() {
     );
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn a_small_window_of_octets_limits_an_unconfirmed_publisher_and_nothing_is_lost() {
-    let engine = Scratch::new();
+fn a_small_window_of_octets_limits_an_unconfirmed_publisher_and_nothing_is_lost(driver: Driver) {
+    let engine = Scratch::new(driver);
     let queue = engine.queue("small-window");
     let options = PublisherOptions::default().window_octets(1);
     let mut publisher = engine.unconfirmed_publisher(options).unwrap();
@@ -283,10 +285,10 @@ fn a_small_window_of_octets_limits_an_unconfirmed_publisher_and_nothing_is_lost(
     wait_until("every message", || engine.depth(&queue) == 2000);
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn a_dropped_publisher_sends_what_it_has() {
-    let engine = Scratch::new();
+fn a_dropped_publisher_sends_what_it_has(driver: Driver) {
+    let engine = Scratch::new(driver);
     let queue = engine.queue("dropped");
     let mut publisher = engine.confirming();
     let mut receipts: Vec<_> = (0..500)
@@ -304,12 +306,10 @@ fn a_dropped_publisher_sends_what_it_has() {
     wait_until("every message", || engine.depth(&queue) == 1000);
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn publishers_on_several_threads_and_workers_do_not_disturb_each_other() {
-    let builder = amqp_uring::Engine::builder()
-        .uri(&super::support::uri())
-        .workers(2);
+fn publishers_on_several_threads_and_workers_do_not_disturb_each_other(driver: Driver) {
+    let builder = builder(driver).workers(2);
     let engine = Scratch::on(builder.start().wait(WAIT).unwrap());
     let exchange = engine.exchange("threads", Exchange::fanout);
     let queue = engine.queue("threads");
@@ -342,12 +342,12 @@ fn publishers_on_several_threads_and_workers_do_not_disturb_each_other() {
     }
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn a_publisher_after_the_end_of_its_engine_says_so() {
-    let scratch = Scratch::new();
+fn a_publisher_after_the_end_of_its_engine_says_so(driver: Driver) {
+    let scratch = Scratch::new(driver);
     let queue = scratch.queue("stopped");
-    let engine = connect();
+    let engine = connect(driver);
     let mut publisher = engine.publisher(Default::default()).unwrap();
     let mut receipt = publisher.publish("", &queue, &NONE, "x").unwrap();
     engine.shutdown(WAIT).unwrap();
@@ -358,10 +358,10 @@ fn a_publisher_after_the_end_of_its_engine_says_so() {
     assert_eq!(publisher.close().wait(WAIT), Err(Error::Stopped));
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn many_publishers_come_and_go() {
-    let engine = Scratch::new();
+fn many_publishers_come_and_go(driver: Driver) {
+    let engine = Scratch::new(driver);
     let queue = engine.queue("come-and-go");
     for _ in 0..60 {
         let mut publishers: Vec<_> = (0..5).map(|_| engine.confirming()).collect();

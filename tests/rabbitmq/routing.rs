@@ -1,7 +1,9 @@
 //! Exchange types and bindings.
 
-use amqp_uring::{Binding, Exchange, FieldTable, Outcome, Properties, Queue};
+use amqp_uring::{Binding, Driver, Exchange, FieldTable, Outcome, Properties, Queue};
+use macro_rules_attribute::apply;
 
+use super::on_every_driver;
 use super::support::{Scratch, WAIT};
 
 /// Publishes one message per key; its body is the key.
@@ -33,10 +35,10 @@ fn bound(engine: &Scratch, exchange: &str, key: &str) -> String {
     queue
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn a_direct_exchange_routes_by_the_very_key() {
-    let engine = Scratch::new();
+fn a_direct_exchange_routes_by_the_very_key(driver: Driver) {
+    let engine = Scratch::new(driver);
     let exchange = engine.exchange("direct", Exchange::direct);
     let red = bound(&engine, &exchange, "red");
     let blue = bound(&engine, &exchange, "blue");
@@ -45,10 +47,10 @@ fn a_direct_exchange_routes_by_the_very_key() {
     assert_eq!(contents(&engine, &blue), ["blue"]);
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn a_fanout_exchange_routes_to_every_queue() {
-    let engine = Scratch::new();
+fn a_fanout_exchange_routes_to_every_queue(driver: Driver) {
+    let engine = Scratch::new(driver);
     let exchange = engine.exchange("fanout", Exchange::fanout);
     let queues = [
         bound(&engine, &exchange, ""),
@@ -60,10 +62,10 @@ fn a_fanout_exchange_routes_to_every_queue() {
     }
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn a_topic_exchange_routes_by_patterns() {
-    let engine = Scratch::new();
+fn a_topic_exchange_routes_by_patterns(driver: Driver) {
+    let engine = Scratch::new(driver);
     let exchange = engine.exchange("topic", Exchange::topic);
     let star = bound(&engine, &exchange, "stock.*.eu");
     let hash = bound(&engine, &exchange, "stock.#");
@@ -79,10 +81,10 @@ fn a_topic_exchange_routes_by_patterns() {
     );
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn a_headers_exchange_routes_by_the_arguments_of_bindings() {
-    let engine = Scratch::new();
+fn a_headers_exchange_routes_by_the_arguments_of_bindings(driver: Driver) {
+    let engine = Scratch::new(driver);
     let exchange = engine.exchange("headers", Exchange::headers);
     let [all, any] = ["all", "any"].map(|mode| {
         let queue = engine.queue(mode);
@@ -108,10 +110,10 @@ fn a_headers_exchange_routes_by_the_arguments_of_bindings() {
     assert_eq!(contents(&engine, &any), ["7 red", "7 blue", "8 red"]);
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn an_exchange_can_be_bound_to_an_exchange_and_unbound() {
-    let engine = Scratch::new();
+fn an_exchange_can_be_bound_to_an_exchange_and_unbound(driver: Driver) {
+    let engine = Scratch::new(driver);
     let front = engine.exchange("front", Exchange::topic);
     let back = engine.exchange("back", |name| Exchange::fanout(name).internal(true));
     let queue = bound(&engine, &back, "");
@@ -123,10 +125,10 @@ fn an_exchange_can_be_bound_to_an_exchange_and_unbound() {
     assert_eq!(contents(&engine, &queue), ["eu.1"]);
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn an_unbound_queue_gets_nothing_more() {
-    let engine = Scratch::new();
+fn an_unbound_queue_gets_nothing_more(driver: Driver) {
+    let engine = Scratch::new(driver);
     let exchange = engine.exchange("unbind", Exchange::direct);
     let queue = bound(&engine, &exchange, "k");
     publish(&engine, &exchange, &["k"]);
@@ -137,10 +139,10 @@ fn an_unbound_queue_gets_nothing_more() {
     assert_eq!(engine.depth(&queue), 1);
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn an_alternate_exchange_takes_what_is_not_routed() {
-    let engine = Scratch::new();
+fn an_alternate_exchange_takes_what_is_not_routed(driver: Driver) {
+    let engine = Scratch::new(driver);
     let rest = engine.exchange("rest", Exchange::fanout);
     let queue = bound(&engine, &rest, "");
     let exchange = engine.exchange("main", |name| {
@@ -159,10 +161,10 @@ fn an_alternate_exchange_takes_what_is_not_routed() {
     assert_eq!(contents(&engine, &queue), ["lost and found"]);
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn a_consumer_declares_and_binds_its_queue() {
-    let engine = Scratch::new();
+fn a_consumer_declares_and_binds_its_queue(driver: Driver) {
+    let engine = Scratch::new(driver);
     let exchange = engine.exchange("events", Exchange::topic);
     let name = engine.queue_name("bound");
     let queue = Queue::durable(&name)
@@ -180,10 +182,10 @@ fn a_consumer_declares_and_binds_its_queue() {
     assert_eq!(super::support::receive(&receiver, 2), ["a.1", "b.1"]);
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn a_consumer_of_a_queue_named_by_the_broker_learns_the_name() {
-    let engine = Scratch::new();
+fn a_consumer_of_a_queue_named_by_the_broker_learns_the_name(driver: Driver) {
+    let engine = Scratch::new(driver);
     let exchange = engine.exchange("broadcast", Exchange::fanout);
     let (sender, receiver) = std::sync::mpsc::channel();
     let queue = Queue::server_named().bound_to(&exchange, "");

@@ -1,15 +1,19 @@
 //! The end of an engine: by the protocol, in time, and without a trace.
 
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use amqp_uring::{Disposition, Engine, Error, Outcome, Properties, PublisherOptions, Queue};
+use amqp_uring::{
+    Disposition, Driver, Engine, Error, Outcome, Properties, PublisherOptions, Queue,
+};
+use macro_rules_attribute::apply;
 
+use super::alone::{runs_alone, variant};
+use super::on_every_driver;
 use super::proxy::Proxy;
-use super::support::{Scratch, WAIT, connect, node, receive, wait_until};
+use super::support::{Scratch, WAIT, builder, connect, node, receive, wait_until};
 
 const NONE: Properties = Properties::empty();
 
@@ -21,14 +25,14 @@ pub fn threads() -> Vec<String> {
         .collect()
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn a_shutdown_sends_every_ack() {
+fn a_shutdown_sends_every_ack(driver: Driver) {
     const MESSAGES: u32 = 2000;
-    let scratch = Scratch::new();
+    let scratch = Scratch::new(driver);
     let queue = scratch.queue("acks");
     scratch.fill(&queue, MESSAGES);
-    let engine = connect();
+    let engine = connect(driver);
     let (sender, receiver) = channel();
     let mut held = Vec::new();
     engine
@@ -54,12 +58,12 @@ fn a_shutdown_sends_every_ack() {
     assert_eq!(scratch.depth(&queue), 0);
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn a_shutdown_waits_for_every_confirm() {
-    let scratch = Scratch::new();
+fn a_shutdown_waits_for_every_confirm(driver: Driver) {
+    let scratch = Scratch::new(driver);
     let queue = scratch.queue("confirms");
-    let engine = connect();
+    let engine = connect(driver);
     let mut publisher = engine.publisher(PublisherOptions::default()).unwrap();
     let mut receipts: Vec<_> = (0..5000)
         .map(|_| publisher.publish("", &queue, &NONE, "x").unwrap())
@@ -76,13 +80,13 @@ fn a_shutdown_waits_for_every_confirm() {
     wait_until("every message", || scratch.depth(&queue) == 10_000);
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn a_shutdown_lets_detached_deliveries_be_answered() {
-    let scratch = Scratch::new();
+fn a_shutdown_lets_detached_deliveries_be_answered(driver: Driver) {
+    let scratch = Scratch::new(driver);
     let queue = scratch.queue("detached");
     scratch.fill(&queue, 10);
-    let engine = connect();
+    let engine = connect(driver);
     let (sender, receiver) = channel();
     engine
         .consume(Queue::named(&queue), move |delivery| {
@@ -107,13 +111,13 @@ fn a_shutdown_lets_detached_deliveries_be_answered() {
     assert_eq!(scratch.depth(&queue), 0);
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn a_delivery_that_is_held_for_ever_does_not_hold_the_shutdown() {
-    let scratch = Scratch::new();
+fn a_delivery_that_is_held_for_ever_does_not_hold_the_shutdown(driver: Driver) {
+    let scratch = Scratch::new(driver);
     let queue = scratch.queue("held");
     scratch.fill(&queue, 3);
-    let engine = connect();
+    let engine = connect(driver);
     let (sender, receiver) = channel();
     engine
         .consume(Queue::named(&queue), move |delivery| {
@@ -142,13 +146,13 @@ fn a_delivery_that_is_held_for_ever_does_not_hold_the_shutdown() {
     assert_eq!([again[0].text(), again[1].text()], ["1", "2"]);
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn a_broker_that_does_not_answer_does_not_hold_the_shutdown() {
+fn a_broker_that_does_not_answer_does_not_hold_the_shutdown(driver: Driver) {
     let proxy = Proxy::start();
-    let scratch = Scratch::new();
+    let scratch = Scratch::new(driver);
     let queue = scratch.queue("silent");
-    let engine = Engine::builder().node(proxy.node()).workers(2);
+    let engine = proxy.builder(driver).workers(2);
     let engine = engine.start().wait(WAIT).unwrap();
     engine
         .consume(Queue::named(&queue), |_| Disposition::Ack)
@@ -173,10 +177,10 @@ fn a_broker_that_does_not_answer_does_not_hold_the_shutdown() {
     assert!(declared.wait(Duration::ZERO).is_err());
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn a_shutdown_with_no_time_returns_at_once() {
-    let engine = connect();
+fn a_shutdown_with_no_time_returns_at_once(driver: Driver) {
+    let engine = connect(driver);
     let start = Instant::now();
     let _ = engine.shutdown(Duration::ZERO);
     assert!(
@@ -186,12 +190,12 @@ fn a_shutdown_with_no_time_returns_at_once() {
     );
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn a_publisher_that_goes_on_does_not_hold_the_shutdown() {
-    let scratch = Scratch::new();
+fn a_publisher_that_goes_on_does_not_hold_the_shutdown(driver: Driver) {
+    let scratch = Scratch::new(driver);
     let queue = scratch.queue("goes-on");
-    let engine = connect();
+    let engine = connect(driver);
     let mut publisher = engine.publisher(PublisherOptions::default()).unwrap();
     thread::scope(|scope| {
         let (sender, receiver) = channel();
@@ -218,12 +222,12 @@ fn a_publisher_that_goes_on_does_not_hold_the_shutdown() {
     });
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn a_dropped_engine_shuts_itself_down() {
-    let scratch = Scratch::new();
+fn a_dropped_engine_shuts_itself_down(driver: Driver) {
+    let scratch = Scratch::new(driver);
     let queue = scratch.queue("dropped");
-    let engine = connect();
+    let engine = connect(driver);
     let reasons = super::support::Reasons::new();
     engine
         .consumer(Queue::named(&queue))
@@ -238,10 +242,10 @@ fn a_dropped_engine_shuts_itself_down() {
     assert_eq!(reasons.now(), [amqp_uring::CancelReason::Shutdown]);
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn an_engine_can_be_closed_twice() {
-    let engine = connect();
+fn an_engine_can_be_closed_twice(driver: Driver) {
+    let engine = connect(driver);
     super::support::block_on(engine.close(WAIT)).unwrap();
     let later = engine.declare(&Queue::server_named()).wait(WAIT);
     assert_eq!(later, Err(Error::Stopped));
@@ -250,14 +254,14 @@ fn an_engine_can_be_closed_twice() {
     engine.shutdown(WAIT).unwrap();
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn an_engine_dropped_by_its_own_handler_ends() {
-    let scratch = Scratch::new();
+fn an_engine_dropped_by_its_own_handler_ends(driver: Driver) {
+    let scratch = Scratch::new(driver);
     let queue = scratch.queue("own-handler");
     scratch.fill(&queue, 1);
     let name = "drops-itself";
-    let builder = Engine::builder().node(node()).connection_name(name);
+    let builder = builder(driver).connection_name(name);
     let engine = builder.start().wait(WAIT).unwrap();
     let (sender, receiver) = channel::<Engine>();
     let consumer = engine.consumer(Queue::named(&queue));
@@ -273,42 +277,25 @@ fn an_engine_dropped_by_its_own_handler_ends() {
     wait_until("its last ack", || scratch.depth(&queue) == 0);
 }
 
-/// Set for the process that runs a test alone, where it can count what belongs to the process.
-const ALONE: &str = "AMQP_URING_TEST_ALONE";
-
-/// Runs the test of this name in a process of its own; false when this is that process.
-fn runs_alone(test: &str) -> bool {
-    if std::env::var_os(ALONE).is_some() {
-        return false;
-    }
-    let output = Command::new(std::env::current_exe().unwrap())
-        .args([test, "--exact", "--ignored", "--test-threads=1"])
-        .env(ALONE, "1")
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(
-        output.status.success() && text.contains("1 passed"),
-        "{text}"
-    );
-    true
-}
-
 /// Threads, and descriptors.
 fn held_by_process() -> (usize, usize) {
     let count = |path: &str| std::fs::read_dir(path).unwrap().count();
     (count("/proc/self/task"), count("/proc/self/fd"))
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn fifty_engines_leave_no_threads_and_no_descriptors() {
-    if runs_alone("shutdown::fifty_engines_leave_no_threads_and_no_descriptors") {
+fn fifty_engines_leave_no_threads_and_no_descriptors(driver: Driver) {
+    let test = variant(
+        "shutdown::fifty_engines_leave_no_threads_and_no_descriptors",
+        driver,
+    );
+    if runs_alone(&test, &[]) {
         return;
     }
     let queue = super::support::unique("fifty");
     let use_engine = |number: usize| {
-        let engine = connect();
+        let engine = connect(driver);
         let consumed = Queue::transient(&queue).auto_delete(true);
         engine.consume(consumed, |_| Disposition::Ack).unwrap();
         let mut publisher = engine.publisher(PublisherOptions::default()).unwrap();
@@ -326,10 +313,14 @@ fn fifty_engines_leave_no_threads_and_no_descriptors() {
     wait_until("what there was before", || held_by_process() == before);
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn failed_starts_leave_no_threads_and_no_descriptors() {
-    if runs_alone("shutdown::failed_starts_leave_no_threads_and_no_descriptors") {
+fn failed_starts_leave_no_threads_and_no_descriptors(driver: Driver) {
+    let test = variant(
+        "shutdown::failed_starts_leave_no_threads_and_no_descriptors",
+        driver,
+    );
+    if runs_alone(&test, &[]) {
         return;
     }
     let fail = |number: usize| {
@@ -337,7 +328,11 @@ fn failed_starts_leave_no_threads_and_no_descriptors() {
             0 => node().with_port(1),
             _ => node().with_vhost("no-such-host"),
         };
-        let started = Engine::builder().node(node).workers(2).start();
+        let started = Engine::builder()
+            .node(node)
+            .driver(driver)
+            .workers(2)
+            .start();
         assert!(started.wait(WAIT).is_err());
     };
     // A runtime has descriptors that the process keeps once it has had one.

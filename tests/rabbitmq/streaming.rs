@@ -3,20 +3,20 @@
 use std::cell::Cell;
 use std::collections::HashSet;
 use std::future::{Future, poll_fn};
-use std::path::PathBuf;
 use std::pin::{Pin, pin};
-use std::process::{Command, Output};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use amqp_uring::{
-    CancelReason, ConsumerState, DeleteIf, Deliveries, DetachedDelivery, Disposition, Engine,
-    Error, Properties, Queue, Stream,
+    CancelReason, ConsumerState, DeleteIf, Deliveries, DetachedDelivery, Disposition, Driver,
+    Engine, Error, Properties, Queue, Stream,
 };
+use macro_rules_attribute::apply;
 
-use super::support::{Reasons, Scratch, WAIT, block_on, connect, node, uri, wait_until};
+use super::on_every_driver;
+use super::support::{Reasons, Scratch, WAIT, block_on, connect, wait_until};
 
 fn stream(engine: &Engine, queue: &str, prefetch: u16) -> Deliveries {
     let call = engine
@@ -48,11 +48,11 @@ async fn step_aside(times: u32) {
     }
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn a_stream_brings_all_messages_in_order() {
+fn a_stream_brings_all_messages_in_order(driver: Driver) {
     const MESSAGES: u32 = 5000;
-    let engine = Scratch::new();
+    let engine = Scratch::new(driver);
     let queue = engine.queue("stream");
     engine.fill(&queue, MESSAGES);
     let mut deliveries = stream(&engine, &queue, 7);
@@ -71,10 +71,10 @@ fn a_stream_brings_all_messages_in_order() {
     wait_until("the last ack", || engine.depth(&queue) == 0);
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn a_stream_that_waits_is_woken_by_each_message() {
-    let engine = Scratch::new();
+fn a_stream_that_waits_is_woken_by_each_message(driver: Driver) {
+    let engine = Scratch::new(driver);
     let queue = engine.queue("woken");
     let mut deliveries = stream(&engine, &queue, 10);
     let thread = std::thread::spawn(move || {
@@ -90,10 +90,10 @@ fn a_stream_that_waits_is_woken_by_each_message() {
     thread.join().unwrap();
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn it_ends_after_a_cancel_with_what_was_queued() {
-    let engine = Scratch::new();
+fn it_ends_after_a_cancel_with_what_was_queued(driver: Driver) {
+    let engine = Scratch::new(driver);
     let queue = engine.queue("cancel");
     engine.fill(&queue, 10);
     let (reasons, starts) = (Reasons::new(), Arc::new(AtomicU32::new(0)));
@@ -132,10 +132,10 @@ fn it_ends_after_a_cancel_with_what_was_queued() {
     assert_eq!(engine.depth(&queue), 0);
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn it_ends_when_its_queue_is_deleted() {
-    let engine = Scratch::new();
+fn it_ends_when_its_queue_is_deleted(driver: Driver) {
+    let engine = Scratch::new(driver);
     let queue = engine.queue("deleted");
     let mut deliveries = stream(&engine, &queue, 10);
     let deleted = engine.delete_queue(&queue, DeleteIf::Always);
@@ -147,13 +147,13 @@ fn it_ends_when_its_queue_is_deleted() {
     deleted.wait(WAIT).unwrap();
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn it_ends_when_the_engine_is_shut_down_which_waits_for_answers() {
-    let scratch = Scratch::new();
+fn it_ends_when_the_engine_is_shut_down_which_waits_for_answers(driver: Driver) {
+    let scratch = Scratch::new(driver);
     let queue = scratch.queue("shutdown");
     scratch.fill(&queue, 20);
-    let engine = connect();
+    let engine = connect(driver);
     let mut deliveries = stream(&engine, &queue, 20);
     let consumer = deliveries.consumer().clone();
     wait_until("all deliveries", || scratch.depth(&queue) == 0);
@@ -173,13 +173,13 @@ fn it_ends_when_the_engine_is_shut_down_which_waits_for_answers() {
     scratch.take(&queue, left);
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn what_is_queued_is_dropped_when_it_cannot_be_answered() {
-    let scratch = Scratch::new();
+fn what_is_queued_is_dropped_when_it_cannot_be_answered(driver: Driver) {
+    let scratch = Scratch::new(driver);
     let queue = scratch.queue("lost");
     scratch.fill(&queue, 50);
-    let engine = connect();
+    let engine = connect(driver);
     let mut deliveries = stream(&engine, &queue, 50);
     wait_until("all deliveries", || scratch.depth(&queue) == 0);
     let first = next(&mut deliveries, 1).remove(0);
@@ -190,10 +190,10 @@ fn what_is_queued_is_dropped_when_it_cannot_be_answered() {
     assert_eq!(scratch.take(&queue, 50).len(), 50);
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn a_dropped_stream_cancels_and_requeues() {
-    let engine = Scratch::new();
+fn a_dropped_stream_cancels_and_requeues(driver: Driver) {
+    let engine = Scratch::new(driver);
     let queue = engine.queue("dropped");
     engine.fill(&queue, 100);
     let mut deliveries = stream(&engine, &queue, 60);
@@ -216,10 +216,10 @@ fn a_dropped_stream_cancels_and_requeues() {
     wait_until("an empty queue", || engine.depth(&queue) == 0);
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn a_stream_nobody_waited_for_is_cancelled() {
-    let engine = Scratch::new();
+fn a_stream_nobody_waited_for_is_cancelled(driver: Driver) {
+    let engine = Scratch::new(driver);
     let queue = engine.queue("unwanted");
     engine.fill(&queue, 30);
     for _ in 0..20 {
@@ -229,10 +229,10 @@ fn a_stream_nobody_waited_for_is_cancelled() {
     assert_eq!(engine.depth(&queue), 0);
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn what_has_no_bound_is_refused() {
-    let engine = Scratch::new();
+fn what_has_no_bound_is_refused(driver: Driver) {
+    let engine = Scratch::new(driver);
     let queue = engine.queue("unbounded");
     let consumer = || engine.consumer(Queue::named(&queue));
     let what = |error| match error {
@@ -255,11 +255,11 @@ fn what_has_no_bound_is_refused() {
     assert_eq!(code, Some(amqp_uring::ReplyCode::NotFound));
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn the_bound_on_what_is_in_flight_is_reached_and_kept() {
+fn the_bound_on_what_is_in_flight_is_reached_and_kept(driver: Driver) {
     const MESSAGES: u32 = 2000;
-    let engine = Scratch::new();
+    let engine = Scratch::new(driver);
     let queue = engine.queue("bound");
     engine.fill(&queue, MESSAGES);
     for (bound, prefetch) in [(1, 10), (16, 100), (100, 8)] {
@@ -287,14 +287,14 @@ fn the_bound_on_what_is_in_flight_is_reached_and_kept() {
     }
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn a_slow_message_does_not_stop_the_others() {
+fn a_slow_message_does_not_stop_the_others(driver: Driver) {
     const MESSAGES: u32 = 3000;
-    let scratch = Scratch::new();
+    let scratch = Scratch::new(driver);
     let queue = scratch.queue("slow");
     scratch.fill(&queue, MESSAGES);
-    let engine = connect();
+    let engine = connect(driver);
     let deliveries = stream(&engine, &queue, 40);
     let consumer = deliveries.consumer().clone();
     let done = Cell::new(0);
@@ -335,10 +335,10 @@ fn a_slow_message_does_not_stop_the_others() {
     assert_eq!(scratch.depth(&queue), 0);
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn each_disposition_counts() {
-    let engine = Scratch::new();
+fn each_disposition_counts(driver: Driver) {
+    let engine = Scratch::new(driver);
     let queue = engine.queue("dispositions");
     engine.fill(&queue, 4);
     let deliveries = stream(&engine, &queue, 10);
@@ -374,10 +374,10 @@ fn each_disposition_counts() {
     wait_until("an empty queue", || engine.depth(&queue) == 0);
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn a_panic_and_a_dropped_future_requeue_what_was_in_flight() {
-    let engine = Scratch::new();
+fn a_panic_and_a_dropped_future_requeue_what_was_in_flight(driver: Driver) {
+    let engine = Scratch::new(driver);
     let queue = engine.queue("panic");
     engine.fill(&queue, 20);
     let ended = engine.consume_async(Queue::named(&queue), |message| async move {
@@ -413,13 +413,15 @@ fn a_panic_and_a_dropped_future_requeue_what_was_in_flight() {
     assert_eq!(engine.depth(&queue), 0);
 }
 
+/// A worker that is a task of the program's own runtime: there is one driver for that.
 #[cfg(feature = "tokio-uring")]
 mod local {
     use std::rc::Rc;
 
-    use amqp_uring::{Driver, EngineBuilder, Outcome};
+    use amqp_uring::{EngineBuilder, Outcome};
     use tokio_uring::fs::File;
 
+    use super::super::support::node;
     use super::*;
 
     fn local() -> EngineBuilder {
@@ -430,7 +432,7 @@ mod local {
     #[ignore = "needs RabbitMQ: tests/run starts one"]
     fn handlers_that_are_not_send_write_files() {
         const MESSAGES: u32 = 1000;
-        let scratch = Scratch::new();
+        let scratch = Scratch::new(Driver::TokioUring);
         let queue = scratch.queue("files");
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("bodies");
@@ -509,7 +511,7 @@ mod local {
             worker.await.unwrap().unwrap();
         });
         // The thread is an ordinary one again.
-        let engine = connect();
+        let engine = connect(Driver::TokioUring);
         engine.declare(&Queue::server_named()).wait(WAIT).unwrap();
     }
 
@@ -545,7 +547,7 @@ mod local {
     #[test]
     #[ignore = "needs RabbitMQ: tests/run starts one"]
     fn a_dropped_worker_ends_streams() {
-        let scratch = Scratch::new();
+        let scratch = Scratch::new(Driver::TokioUring);
         let queue = scratch.queue("worker");
         scratch.fill(&queue, 10);
         tokio_uring::start(async {
@@ -562,100 +564,4 @@ mod local {
         });
         assert_eq!(scratch.take(&queue, 10).len(), 10);
     }
-}
-
-/// An example, run as a program against the test's node.
-fn example(name: &str, arguments: &[&str]) -> Command {
-    // TARGET/PROFILE/deps/rabbitmq-HASH
-    let this = std::env::current_exe().unwrap();
-    let profile: PathBuf = this.ancestors().nth(2).unwrap().into();
-    let name_of_profile = match profile.file_name().unwrap().to_str().unwrap() {
-        "debug" => "dev",
-        other => other,
-    };
-    let built = Command::new(env!("CARGO"))
-        .args(["build", "--quiet", "--all-features", "--example", name])
-        .args(["--profile", name_of_profile, "--target-dir"])
-        .arg(profile.parent().unwrap())
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .status();
-    assert!(built.unwrap().success(), "cargo could not build {name}");
-    let mut command = Command::new(profile.join("examples").join(name));
-    command.args(arguments).env("AMQP_URL", uri());
-    command
-}
-
-fn succeeded(output: &Output) -> String {
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{stderr}");
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-#[test]
-#[ignore = "needs RabbitMQ: tests/run starts one"]
-fn the_example_tokio_stream_runs() {
-    let output = example("tokio_stream", &["--messages", "3000"]).output();
-    let stdout = succeeded(&output.unwrap());
-    assert!(stdout.contains("3000 messages"), "{stdout}");
-    let output = example("tokio_stream", &["--messages", "0"]).output();
-    succeeded(&output.unwrap());
-}
-
-#[test]
-#[ignore = "needs RabbitMQ: tests/run starts one"]
-fn the_example_segments_stores_each_message_once() {
-    let engine = Scratch::new();
-    let queue = engine.queue("segments");
-    engine.fill(&queue, 3000);
-    let folder = tempfile::tempdir().unwrap();
-    let directory = folder.path().to_str().unwrap();
-    let common = ["--queue", &queue, "--directory", directory];
-    let limited = ["--messages", "2500", "--segment-octets", "5000"];
-    let output = example("segments", &[&common[..], &limited].concat()).output();
-    let stdout = succeeded(&output.unwrap());
-    assert!(stdout.contains("2500 messages"), "{stdout}");
-    assert!(stdout.contains("read back: the same"), "{stdout}");
-    wait_until("the rest, requeued", || engine.depth(&queue) == 500);
-
-    // The rest, until it is interrupted.
-    let mut second = example("segments", &common);
-    let child = second
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut bodies = Vec::new();
-    wait_until("the rest", || {
-        bodies = records(folder.path());
-        bodies.len() >= 3000
-    });
-    let id = child.id().to_string();
-    let interrupted = Command::new("kill").args(["-INT", &id]).status();
-    assert!(interrupted.unwrap().success());
-    let stdout = succeeded(&child.wait_with_output().unwrap());
-    assert!(stdout.contains("500 messages"), "{stdout}");
-    bodies.sort_unstable();
-    assert!(bodies.into_iter().eq(0..3000));
-    assert_eq!(engine.depth(&queue), 0);
-}
-
-/// The numbers in all whole records of all segments.
-fn records(folder: &std::path::Path) -> Vec<u32> {
-    let mut numbers = Vec::new();
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let octets = std::fs::read(entry.unwrap().path()).unwrap();
-        let mut rest = &octets[..];
-        while let Some((length, after)) = rest.split_first_chunk() {
-            let length = u32::from_le_bytes(*length) as usize;
-            let Some((body, after)) = after.split_at_checked(length) else {
-                break;
-            };
-            // A place that is reserved and not written yet is empty.
-            if let Ok(number) = String::from_utf8_lossy(body).parse() {
-                numbers.push(number);
-            }
-            rest = after;
-        }
-    }
-    numbers
 }

@@ -13,8 +13,8 @@ use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use amqp_uring::{
-    CancelReason, Consumer, DeleteIf, DetachedDelivery, Disposition, Engine, Event, Exchange, Node,
-    Properties, Publisher, PublisherOptions, Queue,
+    CancelReason, Consumer, DeleteIf, DetachedDelivery, Disposition, Driver, Engine, EngineBuilder,
+    Event, Exchange, Node, Properties, Publisher, PublisherOptions, Queue,
 };
 
 /// Far longer than anything takes: only what hangs meets it.
@@ -31,8 +31,12 @@ pub fn node() -> Node {
     uri().parse().expect("the node's URI")
 }
 
-pub fn connect() -> Engine {
-    Engine::connect(&uri()).expect("an engine")
+pub fn builder(driver: Driver) -> EngineBuilder {
+    Engine::builder().node(node()).driver(driver)
+}
+
+pub fn connect(driver: Driver) -> Engine {
+    builder(driver).start().wait(WAIT).expect("an engine")
 }
 
 /// A name that nobody else uses.
@@ -97,8 +101,8 @@ pub struct Scratch {
 }
 
 impl Scratch {
-    pub fn new() -> Self {
-        Scratch::on(connect())
+    pub fn new(driver: Driver) -> Self {
+        Scratch::on(connect(driver))
     }
 
     pub fn on(engine: Engine) -> Self {
@@ -245,7 +249,7 @@ pub fn receive<T>(receiver: &Receiver<T>, items: usize) -> Vec<T> {
 }
 
 /// The events of an engine that is built with the builder given back.
-pub fn listen(builder: amqp_uring::EngineBuilder) -> (Engine, Receiver<Event>) {
+pub fn listen(builder: EngineBuilder) -> (Engine, Receiver<Event>) {
     let (sender, receiver) = channel();
     let sender = Mutex::new(sender);
     let builder = builder.on_event(move |event| {

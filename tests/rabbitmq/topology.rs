@@ -1,7 +1,9 @@
 //! Declaring, purging and deleting queues and exchanges.
 
-use amqp_uring::{DeleteIf, Disposition, Error, Exchange, Queue, ReplyCode};
+use amqp_uring::{DeleteIf, Disposition, Driver, Error, Exchange, Queue, ReplyCode};
+use macro_rules_attribute::apply;
 
+use super::on_every_driver;
 use super::support::{Scratch, WAIT, connect};
 
 fn code<T: std::fmt::Debug>(result: Result<T, Error>) -> ReplyCode {
@@ -9,10 +11,10 @@ fn code<T: std::fmt::Debug>(result: Result<T, Error>) -> ReplyCode {
     error.code().unwrap_or_else(|| panic!("{error:?}"))
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn a_queue_is_declared_filled_purged_and_deleted() {
-    let engine = Scratch::new();
+fn a_queue_is_declared_filled_purged_and_deleted(driver: Driver) {
+    let engine = Scratch::new(driver);
     let name = engine.queue_name("queue");
     let info = engine.declare(&Queue::durable(&name)).wait(WAIT).unwrap();
     assert_eq!(
@@ -37,10 +39,10 @@ fn a_queue_is_declared_filled_purged_and_deleted() {
     );
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn declaring_again_changes_nothing_and_otherwise_fails() {
-    let engine = Scratch::new();
+fn declaring_again_changes_nothing_and_otherwise_fails(driver: Driver) {
+    let engine = Scratch::new(driver);
     let name = engine.queue("again");
     engine.declare(&Queue::durable(&name)).wait(WAIT).unwrap();
     let other = Queue::durable(&name).auto_delete(true);
@@ -57,10 +59,10 @@ fn declaring_again_changes_nothing_and_otherwise_fails() {
     assert_eq!(code(other.wait(WAIT)), ReplyCode::PreconditionFailed);
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn queues_in_use_or_not_empty_are_deleted_only_without_a_condition() {
-    let engine = Scratch::new();
+fn queues_in_use_or_not_empty_are_deleted_only_without_a_condition(driver: Driver) {
+    let engine = Scratch::new(driver);
     let name = engine.queue("conditions");
     engine.fill(&name, 1);
     for condition in [DeleteIf::Empty, DeleteIf::UnusedAndEmpty] {
@@ -80,10 +82,10 @@ fn queues_in_use_or_not_empty_are_deleted_only_without_a_condition() {
     assert_eq!(deleted.wait(WAIT), Ok(0));
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn an_exchange_with_bindings_is_in_use() {
-    let engine = Scratch::new();
+fn an_exchange_with_bindings_is_in_use(driver: Driver) {
+    let engine = Scratch::new(driver);
     let exchange = engine.exchange("in-use", Exchange::topic);
     let queue = engine.queue("in-use");
     let binding = amqp_uring::Binding::queue(&queue, &exchange, "#");
@@ -99,10 +101,10 @@ fn an_exchange_with_bindings_is_in_use() {
     assert_eq!(code(gone.wait(WAIT)), ReplyCode::NotFound);
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn the_broker_names_a_queue_without_a_name() {
-    let engine = Scratch::new();
+fn the_broker_names_a_queue_without_a_name(driver: Driver) {
+    let engine = Scratch::new(driver);
     let first = engine.declare(&Queue::server_named()).wait(WAIT).unwrap();
     let second = engine.declare(&Queue::server_named()).wait(WAIT).unwrap();
     assert!(first.name.starts_with("amq.gen-"), "{first:?}");
@@ -111,11 +113,11 @@ fn the_broker_names_a_queue_without_a_name() {
     assert_eq!(engine.depth(&first.name), 1);
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn an_exclusive_queue_is_locked_for_others_and_goes_with_its_engine() {
-    let others = Scratch::new();
-    let owner = connect();
+fn an_exclusive_queue_is_locked_for_others_and_goes_with_its_engine(driver: Driver) {
+    let others = Scratch::new(driver);
+    let owner = connect(driver);
     let name = others.queue_name("exclusive");
     let queue = Queue::transient(&name).exclusive(true);
     owner.declare(&queue).wait(WAIT).unwrap();
@@ -139,10 +141,10 @@ fn an_exclusive_queue_is_locked_for_others_and_goes_with_its_engine() {
     assert_eq!(code(gone), ReplyCode::NotFound);
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn arguments_of_a_queue_reach_the_broker() {
-    let engine = Scratch::new();
+fn arguments_of_a_queue_reach_the_broker(driver: Driver) {
+    let engine = Scratch::new(driver);
     let name = engine.queue_name("arguments");
     let queue = Queue::durable(&name).argument("x-max-length", 3i64);
     engine.declare(&queue).wait(WAIT).unwrap();
@@ -155,10 +157,10 @@ fn arguments_of_a_queue_reach_the_broker() {
     );
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn quorum_queues_and_streams_can_be_declared_and_used() {
-    let engine = Scratch::new();
+fn quorum_queues_and_streams_can_be_declared_and_used(driver: Driver) {
+    let engine = Scratch::new(driver);
     let quorum = engine.queue_name("quorum");
     engine.declare(&Queue::quorum(&quorum)).wait(WAIT).unwrap();
     engine.fill(&quorum, 3);
@@ -184,10 +186,10 @@ fn quorum_queues_and_streams_can_be_declared_and_used() {
     }
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn many_operations_can_be_under_way_at_once() {
-    let engine = Scratch::new();
+fn many_operations_can_be_under_way_at_once(driver: Driver) {
+    let engine = Scratch::new(driver);
     let names: Vec<_> = (0..200).map(|_| engine.queue_name("many")).collect();
     let calls: Vec<_> = names
         .iter()
@@ -205,10 +207,10 @@ fn many_operations_can_be_under_way_at_once() {
     }
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn an_error_is_the_answer_to_its_operation_and_to_no_other() {
-    let engine = Scratch::new();
+fn an_error_is_the_answer_to_its_operation_and_to_no_other(driver: Driver) {
+    let engine = Scratch::new(driver);
     let good = engine.queue("good");
     let calls: Vec<_> = (0..40)
         .map(|number| {

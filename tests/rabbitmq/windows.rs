@@ -3,8 +3,10 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use amqp_uring::{Engine, Error, Outcome, Properties, Publisher, PublisherOptions};
+use amqp_uring::{Driver, Engine, Error, Outcome, Properties, Publisher, PublisherOptions};
+use macro_rules_attribute::apply;
 
+use super::on_every_driver;
 use super::proxy::Proxy;
 use super::support::{Scratch, WAIT, block_on};
 
@@ -12,22 +14,25 @@ const NONE: Properties = Properties::empty();
 const SHORT: Duration = Duration::from_millis(150);
 
 /// A publisher whose broker is silent from now on, and a queue.
-fn silent(options: PublisherOptions) -> (Proxy, Scratch, Engine, Publisher, String) {
+fn silent(
+    driver: Driver,
+    options: PublisherOptions,
+) -> (Proxy, Scratch, Engine, Publisher, String) {
     let proxy = Proxy::start();
-    let scratch = Scratch::new();
+    let scratch = Scratch::new(driver);
     let queue = scratch.queue("window");
-    let builder = Engine::builder().node(proxy.node());
-    let engine = builder.start().wait(WAIT).unwrap();
+    let engine = proxy.builder(driver).start().wait(WAIT).unwrap();
     let publisher = engine.publisher(options).unwrap();
     proxy.hold();
     (proxy, scratch, engine, publisher, queue)
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn a_window_of_messages_is_exact() {
+fn a_window_of_messages_is_exact(driver: Driver) {
     let options = PublisherOptions::default().window_messages(10);
-    let (proxy, scratch, engine, mut publisher, queue) = silent(options.publish_timeout(SHORT));
+    let (proxy, scratch, engine, mut publisher, queue) =
+        silent(driver, options.publish_timeout(SHORT));
     let mut receipts: Vec<_> = (0..10)
         .map(|_| publisher.try_publish("", &queue, &NONE, "x").unwrap())
         .collect();
@@ -59,11 +64,11 @@ fn a_window_of_messages_is_exact() {
     assert_eq!(scratch.depth(&queue), 11);
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn a_window_of_octets_is_exceeded_by_one_message_at_most() {
+fn a_window_of_octets_is_exceeded_by_one_message_at_most(driver: Driver) {
     let options = PublisherOptions::default().window_octets(10_000);
-    let (proxy, _scratch, engine, mut publisher, queue) = silent(options);
+    let (proxy, _scratch, engine, mut publisher, queue) = silent(driver, options);
     let body = [7; 4000];
     for _ in 0..3 {
         publisher.try_publish("", &queue, &NONE, &body).unwrap();
@@ -83,11 +88,11 @@ fn a_window_of_octets_is_exceeded_by_one_message_at_most() {
     engine.shutdown(WAIT).unwrap();
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn a_message_larger_than_the_window_goes_when_it_is_alone() {
+fn a_message_larger_than_the_window_goes_when_it_is_alone(driver: Driver) {
     let options = PublisherOptions::default().window_octets(1);
-    let (proxy, scratch, engine, mut publisher, queue) = silent(options);
+    let (proxy, scratch, engine, mut publisher, queue) = silent(driver, options);
     publisher
         .try_publish("", &queue, &NONE, vec![1; 300_000])
         .unwrap();
@@ -104,11 +109,11 @@ fn a_message_larger_than_the_window_goes_when_it_is_alone() {
     assert_eq!(scratch.depth(&queue), 2);
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn publishing_waits_for_room() {
+fn publishing_waits_for_room(driver: Driver) {
     let options = PublisherOptions::default().window_messages(1);
-    let (proxy, scratch, engine, mut publisher, queue) = silent(options);
+    let (proxy, scratch, engine, mut publisher, queue) = silent(driver, options);
     publisher.publish("", &queue, &NONE, "0").unwrap();
     thread::scope(|scope| {
         let waiting = scope.spawn(|| {
@@ -126,11 +131,11 @@ fn publishing_waits_for_room() {
     assert_eq!(scratch.take_texts(&queue, 100), expected);
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn room_can_be_awaited() {
+fn room_can_be_awaited(driver: Driver) {
     let options = PublisherOptions::default().window_messages(2);
-    let (proxy, scratch, engine, mut publisher, queue) = silent(options);
+    let (proxy, scratch, engine, mut publisher, queue) = silent(driver, options);
     block_on(publisher.ready());
     for _ in 0..2 {
         publisher.try_publish("", &queue, &NONE, "x").unwrap();
@@ -150,11 +155,11 @@ fn room_can_be_awaited() {
     assert_eq!(scratch.depth(&queue), 52);
 }
 
-#[test]
+#[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn whoever_waits_for_room_hears_of_the_end() {
+fn whoever_waits_for_room_hears_of_the_end(driver: Driver) {
     let options = PublisherOptions::default().window_messages(1);
-    let (proxy, _scratch, engine, mut publisher, queue) = silent(options);
+    let (proxy, _scratch, engine, mut publisher, queue) = silent(driver, options);
     let mut receipt = publisher.publish("", &queue, &NONE, "x").unwrap();
     thread::scope(|scope| {
         let waiting = scope.spawn(|| publisher.publish("", &queue, &NONE, "y").map(drop));
