@@ -1,4 +1,4 @@
-//! Where io_uring is forbidden, and what the figures say of the driver.
+//! Where io_uring is forbidden.
 
 use std::collections::BTreeMap;
 
@@ -51,17 +51,4 @@ fn without_io_uring_the_engine_runs_on_epoll_and_says_why() {
         );
     });
     thread.join().unwrap();
-}
-
-#[test]
-#[ignore = "needs RabbitMQ: tests/run starts one"]
-fn the_driver_that_was_asked_for_runs_and_the_figures_name_it() {
-    for driver in Driver::ALL {
-        let builder = Engine::builder().node(node()).driver(driver);
-        let engine = builder.start().wait(WAIT).unwrap();
-        let stats = engine.stats();
-        assert_eq!((stats.driver, stats.driver_reason), (driver, Reason::Asked));
-        assert_eq!(stats.workers.len(), 1);
-        engine.shutdown(WAIT).unwrap();
-    }
 }

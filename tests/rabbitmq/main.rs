@@ -8,6 +8,7 @@
 mod alone;
 mod awaiting;
 mod bodies;
+mod choosing;
 mod connecting;
 mod consuming;
 mod detached;
