@@ -15,8 +15,8 @@ use super::support::{Scratch, WAIT, builder, keep, receive, tally, wait_until};
 
 #[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
-fn a_hundred_thousand_deliveries_come_in_order(driver: Driver) {
-    const MESSAGES: u64 = 100_000;
+fn tens_of_thousands_of_deliveries_come_in_order(driver: Driver) {
+    const MESSAGES: u64 = 40_000;
     let engine = Scratch::new(driver);
     let queue = engine.queue("order");
     let (sender, receiver) = channel();
@@ -53,7 +53,7 @@ fn a_hundred_thousand_deliveries_come_in_order(driver: Driver) {
 #[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
 fn two_consumers_share_a_queue(driver: Driver) {
-    const MESSAGES: u32 = 20_000;
+    const MESSAGES: u32 = 5_000;
     let builder = builder(driver).workers(2);
     let engine = Scratch::on(builder.start().wait(WAIT).unwrap());
     let queue = engine.queue("shared");
@@ -136,7 +136,7 @@ fn the_prefetch_of_a_running_consumer_can_be_raised_and_lowered(driver: Driver) 
 #[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
 fn changing_the_prefetch_under_load_loses_and_doubles_nothing(driver: Driver) {
-    const MESSAGES: u32 = 20_000;
+    const MESSAGES: u32 = 10_000;
     let engine = Scratch::new(driver);
     let quorum = engine.queue_name("set-prefetch-quorum");
     engine.declare(&Queue::quorum(&quorum)).wait(WAIT).unwrap();

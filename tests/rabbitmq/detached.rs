@@ -44,7 +44,7 @@ fn ack_in_disorder(receiver: Receiver<DetachedDelivery>, messages: usize, held_m
 #[apply(on_every_driver!)]
 #[ignore = "needs RabbitMQ: tests/run starts one"]
 fn acks_in_any_order_from_many_threads_leave_nothing_behind(driver: Driver) {
-    const MESSAGES: u32 = 8000;
+    const MESSAGES: u32 = 4000;
     let scratch = Scratch::new(driver);
     // With four threads that hold two each, a window of nine always has one that can be delivered.
     for prefetch in [9, 50] {

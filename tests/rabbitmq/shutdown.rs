@@ -338,7 +338,7 @@ fn failed_starts_leave_no_threads_and_no_descriptors(driver: Driver) {
     // A runtime has descriptors that the process keeps once it has had one.
     fail(0);
     let before = held_by_process();
-    (1..=10).for_each(fail);
+    (1..=4).for_each(fail);
     // The workers of the first one may still have been about to end.
     wait_until("no more than there was before", || {
         let now = held_by_process();
