@@ -210,11 +210,15 @@ fn a_body_over_the_limit_ends_the_connection_with_a_clear_reason(driver: Driver)
     let builder = builder(driver).body_size_max(1000);
     let (engine, events) = super::support::listen(builder);
     let (sender, receiver) = channel();
+    // One at a time: the acks of the first two have arrived when the third is sent.
     engine
-        .consume(Queue::named(&queue), move |delivery| {
+        .consumer(Queue::named(&queue))
+        .prefetch(1)
+        .start(move |delivery| {
             let _ = sender.send(delivery.body().len());
             Disposition::Ack
         })
+        .wait(WAIT)
         .unwrap();
     let mut publisher = scratch.confirming();
     for octets in [999, 1000, 1001] {
