@@ -173,6 +173,11 @@ fn a_starved_link_waits_without_turning_and_goes_on_when_views_drop_on_another_t
             worker.until(|worker| !worker.views.is_empty());
         }
         dropper.join().unwrap();
+        // It may have starved between the return of one chunk and the next: with more of them that is over.
+        let stats = worker.driver.stats();
+        if stats.chunks_free + stats.chunks_posted > 0 {
+            worker.starved = 0;
+        }
     }
     assert!(worker.driver.stats().starvations > 0);
     peers.join().unwrap();
