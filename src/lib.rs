@@ -15,6 +15,8 @@
 #[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
 compile_error!("amqp-uring runs on Linux on x86_64 only: it is built on io_uring");
 
+#[cfg(feature = "broker")]
+pub mod broker;
 pub mod buffer;
 pub mod connection;
 pub mod driver;

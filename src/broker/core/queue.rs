@@ -1,0 +1,1 @@
+//! A queue: its messages, and who gets the next one.

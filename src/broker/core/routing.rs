@@ -1,0 +1,1 @@
+//! Exchanges, their bindings, and where a message goes.
