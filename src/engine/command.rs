@@ -1,7 +1,7 @@
 //! What other threads ask a worker to do.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::call::Answer;
 use super::consumer::ConsumeRequest;
@@ -44,8 +44,8 @@ pub(super) enum Command {
         answer: Option<Answer<()>>,
     },
     Settle(Settle),
+    /// The time counts from when the worker hears of it.
     Shutdown {
-        deadline: Instant,
         timeout: Duration,
         answer: Answer<()>,
     },

@@ -421,17 +421,12 @@ impl Engine {
     }
 
     fn request_shutdown(&self, timeout: Duration) -> Vec<Call<()>> {
-        let deadline = deadline_in(timeout);
         self.mailboxes
             .iter()
             .map(|mailbox| {
                 let (answer, call) = Call::new();
                 // A worker that is gone drops the command: the call says so.
-                let _ = mailbox.post(Command::Shutdown {
-                    deadline,
-                    timeout,
-                    answer,
-                });
+                let _ = mailbox.post(Command::Shutdown { timeout, answer });
                 call
             })
             .collect()

@@ -1,7 +1,7 @@
 //! One TCP connection: where it is in its life, and what its socket is ready for.
 
 use std::io::{self, IoSlice, Read};
-use std::net::{Shutdown, SocketAddr};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 
 use rustix::event::epoll::EventFlags;
 use smallvec::SmallVec;
@@ -31,7 +31,9 @@ pub(super) struct Connection {
     queue: SendQueue,
     pub(super) phase: Phase,
     /// A receive may find octets, or the end.
-    pub(super) is_readable: bool,
+    is_readable: bool,
+    /// Whether its owner wants octets.
+    is_reading: bool,
     is_writable: bool,
     /// The peer or the system ended it: after the last octets a receive says how.
     is_ended: bool,
@@ -61,17 +63,30 @@ impl Connection {
             Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Phase::Refused(error),
             _ => Phase::Connecting,
         };
-        Ok(Self {
+        Ok(Self::with(socket, phase))
+    }
+
+    /// A socket that was accepted elsewhere.
+    pub(super) fn adopted(stream: TcpStream) -> io::Result<Self> {
+        let socket = Socket::from(stream);
+        socket.set_nonblocking(true)?;
+        socket.set_tcp_nodelay(true)?;
+        Ok(Self::with(socket, Phase::Open))
+    }
+
+    fn with(socket: Socket, phase: Phase) -> Self {
+        Self {
             socket,
             queue: SendQueue::default(),
             phase,
             is_readable: false,
+            is_reading: true,
             is_writable: false,
             is_ended: false,
             is_starved: false,
             is_listed: false,
             fed: 0,
-        })
+        }
     }
 
     pub(super) fn socket(&self) -> &Socket {
@@ -160,6 +175,15 @@ impl Connection {
         self.phase = Phase::Draining(error);
         self.is_readable = true;
         self.is_ended = true;
+    }
+
+    pub(super) fn may_receive(&self) -> bool {
+        self.is_readable && self.is_reading && !self.is_starved
+    }
+
+    /// Stops or resumes receiving. What the socket is ready for stays noted meanwhile (E1).
+    pub(super) fn set_reading(&mut self, reading: bool) {
+        self.is_reading = reading;
     }
 
     /// One receive. A short one has emptied the socket, unless its end is near: then another one says so.

@@ -14,7 +14,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::mem;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,7 +24,7 @@ use rustix::event::{EventfdFlags, Timespec, eventfd};
 
 use self::link::{Connection, Phase, Received};
 use super::slots::Slots;
-use super::{Drive, DriverError, DriverStats, Event, Link, Options, Waker};
+use super::{Adopt, Drive, DriverError, DriverStats, Event, Link, Options, Waker};
 use crate::buffer::{Pool, Segment, Spares, Vacant};
 
 mod link;
@@ -67,19 +67,16 @@ impl EpollDriver {
     ///
     /// When memory or descriptors are short.
     pub fn new(options: &Options) -> Result<Self, DriverError> {
-        let descriptor = |what| {
-            move |error: rustix::io::Errno| DriverError::Descriptor {
-                what,
-                error: error.into(),
-            }
-        };
-        let epoll = epoll::create(CreateFlags::CLOEXEC).map_err(descriptor("epoll descriptor"))?;
+        let epoll = epoll::create(CreateFlags::CLOEXEC)
+            .map_err(|error| descriptor("epoll descriptor")(error.into()))?;
         let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
-        let event = Arc::new(eventfd(0, flags).map_err(descriptor("event descriptor"))?);
+        let event =
+            eventfd(0, flags).map_err(|error| descriptor("event descriptor")(error.into()))?;
+        let event = Arc::new(event);
         // Never read: each write is an edge of its own.
         let edges = EventFlags::IN | EventFlags::ET;
         epoll::add(&epoll, &event, EventData::new_u64(WAKE), edges)
-            .map_err(descriptor("watch of an event descriptor"))?;
+            .map_err(|error| descriptor("watch of an event descriptor")(error.into()))?;
         // Adding 1 fails only when 2^64 - 2 wakes were never read, and then the descriptor is readable anyway.
         let waker = Waker::new(move || {
             let _ = rustix::io::write(&event, &1u64.to_ne_bytes());
@@ -202,9 +199,10 @@ impl EpollDriver {
         if let Err(error) = self.receive_on(slot, events) {
             return self.lose(slot, error, events);
         }
-        let more = self.slots.occupant(slot).is_some_and(|connection| {
-            connection.may_send() || (connection.is_readable && !connection.is_starved)
-        });
+        let more = self
+            .slots
+            .occupant(slot)
+            .is_some_and(|connection| connection.may_send() || connection.may_receive());
         if more {
             self.list(slot);
         }
@@ -234,9 +232,7 @@ impl EpollDriver {
         let link = self.slots.link(slot);
         let mut budget = self.pool.chunk_octets() as usize;
         while budget > 0 {
-            let is_readable =
-                |connection: &Connection| connection.is_readable && !connection.is_starved;
-            if !self.slots.peek(link).is_some_and(is_readable) {
+            if !self.slots.peek(link).is_some_and(Connection::may_receive) {
                 return Ok(());
             }
             let has_room = self.has_room();
@@ -266,6 +262,26 @@ impl EpollDriver {
             }
         }
         Ok(())
+    }
+
+    /// Gives a connection a slot and watches its socket.
+    fn watch(&mut self, connection: Connection) -> Result<Link, DriverError> {
+        let max = self.slots.max();
+        let link = self
+            .slots
+            .occupy(connection)
+            .ok_or(DriverError::LinksExhausted { max })?;
+        let Some(connection) = self.slots.get(link) else {
+            return Err(DriverError::LinksExhausted { max });
+        };
+        let edges = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
+        let slot = EventData::new_u64(link.slot().into());
+        if let Err(error) = epoll::add(&self.epoll, connection.socket(), slot, edges) {
+            self.close(link);
+            return Err(descriptor("watch of a socket")(error.into()));
+        }
+        self.list(link.slot());
+        Ok(link)
     }
 
     /// Tells the end of a link, once (D1), and frees its slot.
@@ -319,27 +335,11 @@ impl EpollDriver {
 
 impl Drive for EpollDriver {
     fn connect(&mut self, peer: SocketAddr) -> Result<Link, DriverError> {
-        let max = self.slots.max();
         if self.slots.is_full() {
+            let max = self.slots.max();
             return Err(DriverError::LinksExhausted { max });
         }
-        let descriptor = |what| move |error| DriverError::Descriptor { what, error };
-        let connection = Connection::new(peer).map_err(descriptor("socket"))?;
-        let link = self
-            .slots
-            .occupy(connection)
-            .ok_or(DriverError::LinksExhausted { max })?;
-        let Some(connection) = self.slots.get(link) else {
-            return Err(DriverError::LinksExhausted { max });
-        };
-        let edges = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
-        let slot = EventData::new_u64(link.slot().into());
-        if let Err(error) = epoll::add(&self.epoll, connection.socket(), slot, edges) {
-            self.close(link);
-            return Err(descriptor("watch of a socket")(error.into()));
-        }
-        self.list(link.slot());
-        Ok(link)
+        self.watch(Connection::new(peer).map_err(descriptor("socket"))?)
     }
 
     fn send(&mut self, link: Link, segment: Segment) {
@@ -359,6 +359,13 @@ impl Drive for EpollDriver {
 
     fn spare(&mut self) -> Vec<u8> {
         self.spares.take()
+    }
+
+    fn set_reading(&mut self, link: Link, reading: bool) {
+        if let Some(connection) = self.slots.get(link) {
+            connection.set_reading(reading);
+            self.list(link.slot());
+        }
     }
 
     fn close(&mut self, link: Link) {
@@ -416,4 +423,17 @@ impl Drive for EpollDriver {
             ..self.counts
         }
     }
+}
+
+impl Adopt for EpollDriver {
+    type Socket = TcpStream;
+
+    fn adopt(&mut self, socket: TcpStream) -> Result<Link, DriverError> {
+        self.watch(Connection::adopted(socket).map_err(descriptor("socket"))?)
+    }
+}
+
+/// What could not be made.
+fn descriptor(what: &'static str) -> impl Fn(io::Error) -> DriverError {
+    move |error| DriverError::Descriptor { what, error }
 }

@@ -86,12 +86,12 @@ impl<D: Drive> Worker<D> {
     async fn run(&mut self) -> Result<(), Error> {
         let mut events = Vec::new();
         // Silence is measured up to the last look at the lines: a slow handler must not take its own time for the peer's.
-        let mut looked = Instant::now();
+        let mut looked = self.driver.now();
         loop {
             if let Some(error) = self.start_failed.take() {
                 return Err(error);
             }
-            let now = Instant::now();
+            let now = self.driver.now();
             self.take_commands(now);
             self.tick(looked);
             for line in [MAIN, PUBLISHING] {
@@ -109,7 +109,7 @@ impl<D: Drive> Worker<D> {
             self.board.show(&WorkerStats {
                 driver: self.driver.stats(),
             });
-            looked = Instant::now();
+            looked = self.driver.now();
             for event in events.drain(..) {
                 self.driver_event(looked, event);
             }

@@ -234,7 +234,7 @@ impl Starting {
             gate: Some(self.gate),
             start_failed: None,
         };
-        worker.ensure_line(MAIN, Instant::now());
+        worker.ensure_line(MAIN, worker.driver.now());
         let result = unwound(worker.run()).await.unwrap_or_else(|| {
             let what = "it panicked, which is a bug; the panic's message is on standard error";
             Err(Error::Driver(what.into()))
@@ -308,7 +308,7 @@ impl<D: Drive> Worker<D> {
 
     /// The driver cannot go on: everybody is told.
     fn fail_all(&mut self, error: &Error) {
-        let now = Instant::now();
+        let now = self.driver.now();
         let cause = ConnectionError::Lost(error.to_string());
         for line in 0..self.lines.len() {
             if let Some(session) = &mut self.lines[line].session {
