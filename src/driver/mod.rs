@@ -29,6 +29,7 @@ mod choice;
 pub mod epoll;
 mod options;
 mod slots;
+mod sockets;
 #[cfg(test)]
 mod tests;
 #[cfg(feature = "tokio-uring")]
