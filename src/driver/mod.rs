@@ -28,6 +28,8 @@ use crate::buffer::{Filled, Segment};
 mod choice;
 pub mod epoll;
 mod options;
+#[cfg(feature = "sim")]
+pub mod sim;
 mod slots;
 mod sockets;
 #[cfg(test)]
