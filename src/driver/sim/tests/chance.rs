@@ -2,47 +2,60 @@
 
 use super::*;
 
-/// Clients that connect, send, receive their octets back and connect again, while everything goes wrong; then nothing does.
-/// Gives how many octets came back.
+/// A client that connects, sends, receives its octets back a few times, and connects again. Gives how many came back.
+async fn client(world: Handle, index: u8, total: Rc<RefCell<u64>>) {
+    let mut site = Site::new(&world);
+    loop {
+        let link = site.driver.connect(address()).unwrap();
+        let mut sent = 0;
+        for _ in 0..world.below(20) {
+            let size = world.below(4000) as usize;
+            let segment = Segment::from(octets(index, sent..sent + size));
+            site.driver.send(link, segment);
+            sent += size;
+            // A black hole tells nobody, so that whoever cares has a time limit.
+            let deadline = world.now() + Duration::from_secs(20);
+            let is_done =
+                |site: &Site| site.lost.contains_key(&link) || site.received(link).len() == sent;
+            while !is_done(&site) && world.now() < deadline {
+                site.turn(Some(deadline)).await;
+            }
+            if site.received(link).len() < sent {
+                break;
+            }
+            let until = world.now() + Duration::from_millis(world.below(1000));
+            while world.now() < until {
+                site.turn(Some(until)).await;
+            }
+        }
+        let came = site.received(link);
+        assert!(*came == octets(index, 0..came.len()));
+        *total.borrow_mut() += came.len() as u64;
+        site.driver.close(link);
+        site.received.clear();
+    }
+}
+
+/// Busy clients while everything goes wrong that a plan says. Gives how many octets came back.
 fn busy_world(world: &World, plan: FaultPlan) -> u64 {
     let total = Rc::new(RefCell::new(0));
     let _server = echo(world);
+    // A slow network, so that faults befall octets under way.
+    let latency = Duration::from_millis(1)..=Duration::from_millis(100);
+    world.conditions(Conditions {
+        latency,
+        ..Conditions::default()
+    });
     world.faults(plan);
     for index in 0..3 {
-        let (world, total) = (world.handle(), Rc::clone(&total));
-        let mut site = Site::new(&world);
-        world.clone().spawn(async move {
-            loop {
-                let link = site.driver.connect(address()).unwrap();
-                let size = world.below(10_000) as usize;
-                site.driver
-                    .send(link, Segment::from(octets(index, 0..size)));
-                // A black hole tells nobody, so that whoever cares has a time limit.
-                let deadline = world.now() + Duration::from_secs(20);
-                let is_done = |site: &Site| {
-                    site.lost.contains_key(&link) || site.received(link).len() == size
-                };
-                while !is_done(&site) && world.now() < deadline {
-                    site.turn(Some(deadline)).await;
-                }
-                let came = site.received(link);
-                assert!(*came == octets(index, 0..came.len()));
-                *total.borrow_mut() += came.len() as u64;
-                site.received.clear();
-                let until = world.now() + Duration::from_secs(world.below(10));
-                while world.now() < until {
-                    site.turn(Some(until)).await;
-                }
-                site.driver.close(link);
-            }
-        });
+        world.spawn(client(world.handle(), index, Rc::clone(&total)));
     }
-    world.run_for(Duration::from_secs(3600)).unwrap();
+    world.run_for(Duration::from_secs(600)).unwrap();
     *total.borrow()
 }
 
 fn plan() -> FaultPlan {
-    FaultPlan::of_every_kind(Duration::from_secs(3))
+    FaultPlan::of_every_kind(Duration::from_millis(800))
 }
 
 #[test]
@@ -90,8 +103,11 @@ fn every_kind_of_fault_happens_and_no_octet_is_ever_out_of_place() {
         let came = busy_world(&world, plan());
         let stats = world.stats();
         // Most of what is sent comes back.
-        assert!(came > 1_000_000, "{seed}: {stats:?}");
-        assert!(stats.faults.total() > 500, "{seed}: {stats:?}");
+        assert!(came > 100_000, "{seed}: {stats:?}");
+        assert!(
+            stats.faults.total() > 500 && stats.octets_lost > 1000,
+            "{seed}: {stats:?}"
+        );
         let faults = stats.faults;
         for count in [
             faults.stalls,
@@ -119,7 +135,7 @@ fn faults_that_lose_nothing_lose_nothing() {
                 partition: 1,
                 lasts: Duration::from_millis(1)..=Duration::from_secs(2),
                 throttled_octets_per_second: 200_000,
-                ..FaultPlan::every(Duration::from_secs(4))
+                ..FaultPlan::every(Duration::from_secs(1))
             },
         );
         let stats = world.stats();

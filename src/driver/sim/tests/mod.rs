@@ -7,7 +7,7 @@ mod pausing;
 mod tasks;
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -60,7 +60,9 @@ fn octets(seed: u8, places: std::ops::Range<usize>) -> Vec<u8> {
 struct Site {
     driver: SimDriver,
     accepted: Arc<SegQueue<Socket>>,
-    connected: Vec<Link>,
+    connected: BTreeSet<Link>,
+    /// Those of them that were accepted, in order.
+    adopted: Vec<Link>,
     received: BTreeMap<Link, Vec<u8>>,
     views: Vec<(Link, Filled)>,
     unsent: BTreeMap<Link, usize>,
@@ -75,7 +77,8 @@ impl Site {
         Self {
             driver: world.driver(&small()).unwrap(),
             accepted: Arc::default(),
-            connected: Vec::new(),
+            connected: BTreeSet::new(),
+            adopted: Vec::new(),
             received: BTreeMap::new(),
             views: Vec::new(),
             unsent: BTreeMap::new(),
@@ -100,14 +103,15 @@ impl Site {
         turn.await.unwrap();
         while let Some(socket) = self.accepted.pop() {
             let link = self.driver.adopt(socket).unwrap();
-            self.connected.push(link);
+            self.connected.insert(link);
+            self.adopted.push(link);
         }
         let count = events.len();
         for event in events {
             match event {
                 Event::Connected(link) => {
                     assert!(!self.connected.contains(&link) && !self.lost.contains_key(&link));
-                    self.connected.push(link);
+                    self.connected.insert(link);
                 }
                 Event::Received(link, filled) => {
                     assert!(self.connected.contains(&link) && !self.lost.contains_key(&link));
@@ -151,9 +155,9 @@ impl Site {
     }
 
     async fn accept(&mut self) -> Link {
-        let known = self.connected.len();
-        self.until(|site| site.connected.len() > known).await;
-        self.connected[known]
+        let known = self.adopted.len();
+        self.until(|site| site.adopted.len() > known).await;
+        self.adopted[known]
     }
 
     fn received(&self, link: Link) -> &[u8] {
@@ -218,11 +222,12 @@ fn echo(world: &Handle) -> Rc<RefCell<Seen>> {
                     site.driver.send(link, Segment::from(view.to_vec()));
                 }
                 let stats = site.driver.stats();
-                *seen.borrow_mut() = Seen {
-                    lost: site.lost.clone(),
-                    links: stats.links,
-                    octets_in: stats.octets_in,
-                };
+                let mut seen = seen.borrow_mut();
+                seen.links = stats.links;
+                seen.octets_in = stats.octets_in;
+                if seen.lost.len() < site.lost.len() {
+                    seen.lost.clone_from(&site.lost);
+                }
             }
         }
     });
