@@ -200,6 +200,9 @@ pub enum DriverError {
         "the driver tokio-uring runs inside a runtime: start the engine within tokio_uring::start"
     )]
     NoRuntime,
+    /// The driver needs a simulated world.
+    #[error("the driver sim runs inside a simulated world: start the engine with start_in()")]
+    NoWorld,
     /// The receive chunks could not be made.
     #[error("receive chunks: {0}")]
     Chunks(#[from] crate::buffer::PoolError),

@@ -76,7 +76,7 @@ use stats::Board;
 use topology::Operation;
 use worker::{StartGate, Starting};
 
-#[cfg(feature = "tokio-uring")]
+#[cfg(any(feature = "tokio-uring", feature = "sim"))]
 use crate::driver::Driver;
 use crate::driver::{Choice, Reason};
 
@@ -165,6 +165,22 @@ impl Engine {
         let worker = LocalWorker::new(engine.starting(0, &gate));
         gate.set_engine(engine);
         (call, worker)
+    }
+
+    #[cfg(feature = "sim")]
+    fn start_in(settings: Settings, world: &crate::driver::sim::Handle) -> Call<Engine> {
+        let (answer, call) = Call::new();
+        let gate = Arc::new(StartGate::new(settings.workers, answer));
+        let choice = Choice {
+            driver: Driver::Sim,
+            reason: Reason::Asked,
+        };
+        let engine = Engine::new(settings, choice);
+        for index in 0..engine.mailboxes.len() {
+            worker::in_world(engine.starting(index, &gate), world);
+        }
+        gate.set_engine(engine);
+        call
     }
 
     fn new(settings: Settings, choice: Choice) -> Engine {

@@ -39,6 +39,8 @@ pub(super) use consuming::{ConsumerSlot, SlotState};
 pub(super) use publishing::PublisherSlot;
 #[cfg(feature = "tokio-uring")]
 pub use start::LocalWorker;
+#[cfg(feature = "sim")]
+pub(super) use start::in_world;
 pub(super) use start::{StartGate, Starting, on_thread};
 
 use line::{Line, Pending, Phase, Session};

@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,6 +16,8 @@ use super::line::Line;
 use super::{Candidate, MAIN, Worker};
 use crate::connection::ConnectionError;
 use crate::driver::epoll::EpollDriver;
+#[cfg(feature = "sim")]
+use crate::driver::sim;
 #[cfg(feature = "tokio-uring")]
 use crate::driver::tokio_uring::TokioUringDriver;
 use crate::driver::uring::UringDriver;
@@ -23,6 +26,7 @@ use crate::engine::Engine;
 use crate::engine::call::{Answer, WorkerThread};
 use crate::engine::error::{ConnectFailure, Error};
 use crate::engine::mailbox::Mailbox;
+use crate::engine::node::Node;
 use crate::engine::settings::Settings;
 use crate::engine::stats::Board;
 
@@ -119,12 +123,13 @@ pub(in crate::engine) fn on_thread(
         .spawn(move || {
             let gate = Arc::clone(&starting.gate);
             let (index, closes) = (starting.index, CloseOnDrop(Arc::clone(&starting.mailbox)));
+            let names = Node::resolve;
             let outcome = pin(index, &starting.settings).and_then(|()| match driver {
-                Driver::Epoll => blocking(starting.live(EpollDriver::new)),
+                Driver::Epoll => blocking(starting.live(EpollDriver::new, names)),
                 #[cfg(feature = "tokio-uring")]
-                Driver::TokioUring => in_runtime(starting.live(TokioUringDriver::new)),
-                // Those that are not in this build were refused before.
-                _ => blocking(starting.live(UringDriver::new)),
+                Driver::TokioUring => in_runtime(starting.live(TokioUringDriver::new, names)),
+                // Those that are not in this build, or have no thread, were refused before.
+                _ => blocking(starting.live(UringDriver::new, names)),
             });
             report(index, &gate, &outcome);
             drop(closes);
@@ -140,14 +145,9 @@ pub struct LocalWorker(std::pin::Pin<Box<dyn Future<Output = Result<(), Error>>>
 #[cfg(feature = "tokio-uring")]
 impl LocalWorker {
     pub(in crate::engine) fn new(starting: Starting) -> Self {
-        let (index, gate) = (starting.index, Arc::clone(&starting.gate));
-        let closes = CloseOnDrop(Arc::clone(&starting.mailbox));
-        LocalWorker(Box::pin(async move {
-            let outcome = starting.live(TokioUringDriver::new).await;
-            report(index, &gate, &outcome);
-            drop(closes);
-            outcome
-        }))
+        LocalWorker(Box::pin(
+            starting.task(TokioUringDriver::new, Node::resolve),
+        ))
     }
 
     /// One that has nothing to do.
@@ -170,6 +170,16 @@ impl std::fmt::Debug for LocalWorker {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("LocalWorker")
     }
+}
+
+/// Starts a worker as a task of a simulated world.
+#[cfg(feature = "sim")]
+pub(in crate::engine) fn in_world(starting: Starting, world: &sim::Handle) {
+    let (drivers, names) = (world.clone(), world.clone());
+    world.spawn(starting.task(
+        move |options| drivers.driver(options),
+        move |node| node.resolve_in(&names),
+    ));
 }
 
 /// Tells those who wait for the start, if anybody does, why a worker ended.
@@ -207,14 +217,35 @@ fn thread_name(settings: &Settings, index: usize) -> String {
     }
 }
 
+/// The addresses of a node, or why it has none.
+type Addresses = Result<Vec<SocketAddr>, ConnectFailure>;
+
 impl Starting {
-    /// Makes the worker, whose driver belongs to the thread that makes it, and runs it to its end.
-    pub async fn live<D: Drive>(
+    /// The worker as a future, for whoever runs it. When that is dropped, all further commands are refused.
+    #[cfg(any(feature = "tokio-uring", feature = "sim"))]
+    fn task<D: Drive>(
         self,
         driver: impl FnOnce(&Options) -> Result<D, DriverError>,
+        resolve: impl Fn(&Node) -> Addresses,
+    ) -> impl Future<Output = Result<(), Error>> {
+        let (index, gate) = (self.index, Arc::clone(&self.gate));
+        let closes = CloseOnDrop(Arc::clone(&self.mailbox));
+        async move {
+            let outcome = self.live(driver, resolve).await;
+            report(index, &gate, &outcome);
+            drop(closes);
+            outcome
+        }
+    }
+
+    /// Makes the worker, whose driver belongs to the thread that makes it, and runs it to its end.
+    async fn live<D: Drive>(
+        self,
+        driver: impl FnOnce(&Options) -> Result<D, DriverError>,
+        resolve: impl Fn(&Node) -> Addresses,
     ) -> Result<(), Error> {
         let _mark = WorkerThread::mark();
-        let candidates = resolve(&self.settings)?;
+        let candidates = candidates(&self.settings, resolve)?;
         let driver = driver(&self.settings.driver_options)?;
         self.mailbox.set_waker(driver.waker());
         let mut worker = Worker {
@@ -273,16 +304,21 @@ fn pin(index: usize, settings: &Settings) -> Result<(), Error> {
 }
 
 /// The addresses of all nodes. Those that cannot be resolved are left out while there are others.
-fn resolve(settings: &Settings) -> Result<Vec<Candidate>, Error> {
+fn candidates(
+    settings: &Settings,
+    resolve: impl Fn(&Node) -> Addresses,
+) -> Result<Vec<Candidate>, Error> {
     let mut failures: Vec<ConnectFailure> = Vec::new();
     let mut candidates = Vec::new();
-    for (node, settings) in settings.nodes.iter().enumerate() {
-        match settings.resolve() {
-            Ok(addresses) => candidates.extend(
-                addresses
-                    .into_iter()
-                    .map(|address| Candidate { node, address }),
-            ),
+    for (index, node) in settings.nodes.iter().enumerate() {
+        match resolve(node) {
+            Ok(addresses) => {
+                let found = addresses.into_iter();
+                candidates.extend(found.map(|address| Candidate {
+                    node: index,
+                    address,
+                }));
+            }
             Err(failure) => failures.push(failure),
         }
     }
