@@ -152,6 +152,52 @@ fn a_silent_peer_is_dead_after_exactly_two_missed_heartbeats() {
 }
 
 #[test]
+fn a_handler_that_works_for_long_does_not_take_its_own_time_for_the_brokers() {
+    let world = World::new(1);
+    let shared = broker::run(&world, address(), KIND);
+    shared
+        .borrow_mut()
+        .queue
+        .extend([vec![1], vec![2], vec![3]]);
+    let events = Arc::<Mutex<Vec<Event>>>::default();
+    let told = Arc::clone(&events);
+    let builder = builder().on_event(move |event| told.lock().unwrap().push(event.clone()));
+    let engine = start(&world, builder).unwrap();
+    let (clock, work) = (world.clock(), SECOND * 25);
+    let began_at = Arc::<Mutex<Vec<Instant>>>::default();
+    let began = Arc::clone(&began_at);
+    let consumer = engine.consumer(Queue::named("orders")).start(move |_| {
+        began.lock().unwrap().push(clock.now());
+        clock.spend(work);
+        Disposition::Ack
+    });
+    let consumer = world.run(PATIENCE, consumer.into_future()).unwrap();
+    world
+        .run_until(PATIENCE, || shared.borrow().acked == 3)
+        .unwrap();
+    let began_at = began_at.lock().unwrap();
+    assert!(began_at.windows(2).all(|pair| pair[1] - pair[0] >= work));
+    assert!(events.lock().unwrap().is_empty());
+    drop(consumer);
+}
+
+#[test]
+fn an_idle_engine_lives_for_a_thousand_simulated_hours() {
+    let world = World::new(1);
+    let manners = Manners {
+        heartbeat: 600,
+        ..KIND
+    };
+    let _broker = broker::run(&world, address(), manners);
+    let minutes = Duration::from_secs(600);
+    let engine = start(&world, builder().heartbeat(minutes)).unwrap();
+    world.run_for(SECOND * 3600 * 1000).unwrap();
+    let shutdown = world.run(PATIENCE, engine.close(SECOND * 5)).unwrap();
+    assert_eq!(shutdown, Ok(()));
+    assert_eq!(world.stats().connections, 1);
+}
+
+#[test]
 fn a_connect_into_a_black_hole_times_out_to_the_nanosecond() {
     let world = World::new(1);
     let _broker = broker::run(&world, address(), KIND);

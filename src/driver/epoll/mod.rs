@@ -4,7 +4,7 @@
 //!  turn:  send and receive what is ready ─▶ announce sleep ─▶ epoll_pwait2 ─▶ send and receive what became ready
 //! ```
 //!
-//! Its links are those of [`super::sockets`], which keeps E1 and E2; here is how their sockets are made, watched and waited
+//! Its links are those of `driver/sockets`, which keeps E1 and E2; here is how their sockets are made, watched and waited
 //! for.
 
 use std::io::{self, IoSlice, Read};

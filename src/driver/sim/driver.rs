@@ -131,7 +131,9 @@ impl Drive for SimDriver {
         more_work: impl FnOnce() -> bool,
         events: &mut Vec<Event>,
     ) -> Result<(), DriverError> {
-        if std::mem::replace(&mut self.kept_thread, true) {
+        // What has happened while the task worked is to be found, and that happens when it gives way.
+        let has_worked = self.shared.with(|core| core.scene.has_spent());
+        if std::mem::replace(&mut self.kept_thread, true) || has_worked {
             yield_now().await;
         }
         if self.sockets.begin(events) {

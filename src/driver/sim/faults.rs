@@ -218,8 +218,10 @@ pub(super) fn inject(scene: &mut Scene, network: &mut Network, target: Target, f
         Target::Address(address) => (Some(address), network.wires_to(address)),
     };
     scene.chronicle.stats.faults.count(fault);
-    let first = wires.first().map_or(u64::MAX, |wire| wire.0);
-    scene.note(Note::Fault, first, wires.len() as u64);
+    scene.note(Note::Fault, wires.len() as u64, 0);
+    for wire in &wires {
+        scene.note(Note::Fault, wire.0, 1);
+    }
     if let (Some(address), Fault::Refuse(duration)) = (address, fault) {
         return network.refuse(scene, address, duration);
     }

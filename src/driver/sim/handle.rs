@@ -14,12 +14,10 @@ use super::faults::inject;
 use super::scene::Shared;
 use super::tasks::Tasks;
 use super::{
-    Conditions, Fault, FaultPlan, Listener, SimDriver, Sleep, Socket, Target, WireId, WorldStats,
+    Clock, Conditions, Fault, FaultPlan, Listener, SimDriver, Sleep, Socket, Target, WireId,
+    WorldStats,
 };
 use crate::driver::{DriverError, Options, Waker};
-
-/// The second at which every world begins, counted from 1970: the first one of 2024.
-const FIRST_SECOND: u64 = 1_704_067_200;
 
 /// A way into a world. A task that holds one does not keep the world; when the world is gone, nothing happens any more.
 #[derive(Clone)]
@@ -34,16 +32,16 @@ impl Handle {
         Self { shared, tasks }
     }
 
+    /// The world's clock, for what may be on any thread.
+    #[must_use]
+    pub fn clock(&self) -> Clock {
+        Clock::new(self.shared.clone())
+    }
+
     /// What time it is.
     #[must_use]
     pub fn now(&self) -> Instant {
         self.shared.now()
-    }
-
-    /// What a clock on the wall shows: seconds since 1970. Every world begins with the year 2024.
-    #[must_use]
-    pub fn seconds(&self) -> u64 {
-        FIRST_SECOND + self.stats().time.as_secs()
     }
 
     /// Waits.
@@ -56,12 +54,6 @@ impl Handle {
     pub fn sleep_until(&self, time: Instant) -> Sleep {
         let at = self.shared.nanos_at(time);
         Sleep::new(self.shared.clone(), at)
-    }
-
-    /// The task that runs now works for this long: it finds the time passed at once, and is not run again before. What
-    /// else happens meanwhile happens beside it, as on another core.
-    pub fn spend(&self, duration: Duration) {
-        self.shared.with(|core| core.scene.spend(duration));
     }
 
     /// A number below `limit`, and 0 below 0, drawn from the world's one source of chance.

@@ -90,5 +90,5 @@ pub use handle::{AddressInUse, Handle, Spawned};
 pub use listener::Listener;
 pub use network::{BACKLOG_MAX, Side, WireId};
 pub use socket::Socket;
-pub use time::Sleep;
+pub use time::{Clock, Sleep};
 pub use world::{Stuck, World};

@@ -68,6 +68,11 @@ impl Scene {
         self.spent = self.spent.saturating_add(nanos(duration));
     }
 
+    /// Whether the task that runs is ahead of the clock.
+    pub(super) fn has_spent(&self) -> bool {
+        self.spent > 0
+    }
+
     /// Ends the present task's turn; what it has spent.
     pub(super) fn take_spent(&mut self) -> u64 {
         std::mem::take(&mut self.spent)

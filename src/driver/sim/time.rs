@@ -1,12 +1,53 @@
-//! Waiting for a time to come.
+//! The clock, and waiting for a time to come.
 
 use std::fmt;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use super::agenda::Key;
 use super::scene::{Happening, Shared};
+
+/// The second at which every world begins, counted from 1970: the first one of 2024.
+const FIRST_SECOND: u64 = 1_704_067_200;
+
+/// A world's clock. Unlike a [`Handle`](super::Handle) it may be sent to other threads, as handlers of deliveries must be.
+#[derive(Clone)]
+pub struct Clock {
+    shared: Shared,
+}
+
+impl Clock {
+    pub(super) fn new(shared: Shared) -> Self {
+        Self { shared }
+    }
+
+    /// What time it is.
+    #[must_use]
+    pub fn now(&self) -> Instant {
+        self.shared.now()
+    }
+
+    /// What a clock on the wall shows: seconds since 1970. Every world begins with the year 2024.
+    #[must_use]
+    pub fn seconds(&self) -> u64 {
+        let passed = Duration::from_nanos(self.shared.with(|core| core.scene.now()));
+        FIRST_SECOND + passed.as_secs()
+    }
+
+    /// The task that runs now works for this long: it finds the time passed at once, and is not run again before. What
+    /// else happens meanwhile happens beside it, as on another core.
+    pub fn spend(&self, duration: Duration) {
+        self.shared.with(|core| core.scene.spend(duration));
+    }
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Clock").field(&self.now()).finish()
+    }
+}
 
 /// Ends when its time has come, to the nanosecond.
 #[must_use = "a sleep does nothing unless it is awaited"]

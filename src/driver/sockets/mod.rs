@@ -1,4 +1,4 @@
-//! Links over sockets that tell when they are ready: what the drivers on [`super::epoll`] and in [`super::sim`] share.
+//! Links over sockets that tell when they are ready: what the driver on epoll and the simulated one share.
 //!
 //! ```text
 //!  driver: a socket has become ready ── told() ─▶ listed ── work() ─▶ send, receive ─▶ events

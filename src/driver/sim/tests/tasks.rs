@@ -24,7 +24,7 @@ fn a_sleep_and_a_turn_end_at_the_nanosecond_that_they_were_told() {
     }
     assert_eq!(world.stats().time, world.now() - begin);
     assert_eq!(
-        world.seconds(),
+        world.clock().seconds(),
         1_704_067_200 + world.stats().time.as_secs()
     );
 }
@@ -145,7 +145,7 @@ fn a_task_that_works_finds_the_time_passed_and_is_not_run_meanwhile_and_others_a
     world.spawn({
         let (world, seen) = (world.handle(), Rc::clone(&seen));
         async move {
-            world.spend(work);
+            world.clock().spend(work);
             assert_eq!(world.now() - begin, work);
             // Its next step is due while it still works.
             super::super::time::yield_now().await;
