@@ -1,1 +1,0 @@
-//! Exchanges, their bindings, and where a message goes.
