@@ -2,34 +2,82 @@
 
 use std::ops::Deref;
 use std::rc::Rc;
+use std::time::Duration;
 
-use crate::protocol::{DecodeError, PropertiesRef};
+use crate::protocol::{
+    Array, DecodeError, FieldArray, FieldTable, Properties, PropertiesRef, Table, Value,
+};
+
+use super::refusal::Refusal;
+use super::time_to_live;
+use super::value::type_name;
 
 /// A message, shared by the queues that it was routed to. It never changes; dead-lettering makes another one.
 #[derive(Debug, Clone)]
 pub(crate) struct Message(Rc<Content>);
 
-/// Everything in one allocation: `exchange | routing key | properties | body`.
+/// Its octets in one piece: `exchange | routing key | properties | body`. Invariant: the properties are valid, the headers
+/// to their deepest table.
 #[derive(Debug)]
 pub(crate) struct Content {
     octets: Vec<u8>,
     exchange_end: u32,
     key_end: u32,
     properties_end: u32,
+    facts: Facts,
+}
+
+/// What queues want to know of the properties, read once.
+#[derive(Debug, Clone, Default)]
+struct Facts {
+    persistent: bool,
+    priority: u8,
+    time_to_live: Option<Duration>,
+    /// The routing keys of the header `BCC`, which consumers must not see.
+    blind_copies: Option<Box<FieldArray>>,
 }
 
 impl Message {
-    /// `properties` are the flags and the property list as they stand in a content header.
-    pub fn new(exchange: &[u8], routing_key: &[u8], properties: &[u8], body: &[&[u8]]) -> Self {
-        let body_octets: usize = body.iter().map(|piece| piece.len()).sum();
-        let head = exchange.len() + routing_key.len() + properties.len();
-        let mut octets = Vec::with_capacity(head + body_octets);
-        let mut end = |piece: &[u8]| {
-            octets.extend_from_slice(piece);
-            u32::try_from(octets.len()).unwrap_or(u32::MAX)
+    /// `properties` are the flags and the property list as they stand in a content header. The header `BCC` is taken out.
+    ///
+    /// # Errors
+    /// 406 when `expiration`, `CC` or `BCC` is not what it should be, 502 when the properties are malformed.
+    pub fn new(
+        exchange: &[u8],
+        routing_key: &[u8],
+        properties: &[u8],
+        body: &[&[u8]],
+    ) -> Result<Self, Refusal> {
+        let decoded = PropertiesRef::decode(properties).map_err(malformed)?;
+        if decoded.is_empty() {
+            let parts = [exchange, routing_key, properties];
+            return Ok(Self::assemble(parts, body, Facts::default()));
+        }
+        decoded.validate().map_err(malformed)?;
+        let mut facts = Facts::read(&decoded)?;
+        let headers = decoded.headers().map_err(malformed)?.unwrap_or_default();
+        copies(headers, "CC")?;
+        let Some(blind) = copies(headers, "BCC")? else {
+            return Ok(Self::assemble(
+                [exchange, routing_key, properties],
+                body,
+                facts,
+            ));
         };
-        let (exchange_end, key_end, properties_end) =
-            (end(exchange), end(routing_key), end(properties));
+        facts.blind_copies = FieldArray::try_from(blind).ok().map(Box::new);
+        let shown = change_headers(&decoded, |headers| headers.remove("BCC"));
+        let shown = shown.as_ref().map_or(properties, Properties::encoded);
+        Ok(Self::assemble([exchange, routing_key, shown], body, facts))
+    }
+
+    /// Parts: exchange, routing key, properties.
+    fn assemble(parts: [&[u8]; 3], body: &[&[u8]], facts: Facts) -> Self {
+        let length = parts.iter().chain(body).map(|piece| piece.len()).sum();
+        let mut octets = Vec::with_capacity(length);
+        let [exchange_end, key_end, properties_end] = parts.map(|part| {
+            octets.extend_from_slice(part);
+            u32::try_from(octets.len()).unwrap_or(u32::MAX)
+        });
         for piece in body {
             octets.extend_from_slice(piece);
         }
@@ -38,8 +86,96 @@ impl Message {
             exchange_end,
             key_end,
             properties_end,
+            facts,
         }))
     }
+
+    /// The same message with other headers.
+    pub fn with_headers<R>(&self, change: impl FnOnce(&mut FieldTable) -> R) -> Self {
+        let properties = self.properties().unwrap_or_default();
+        let Some(changed) = change_headers(&properties, change) else {
+            return self.clone();
+        };
+        let parts = [self.exchange(), self.routing_key(), changed.encoded()];
+        Self::assemble(parts, &[self.body()], self.facts.clone())
+    }
+
+    /// The same message on its way to another exchange: without a time to live, and with the given key in place of all
+    /// its routing keys, those in the headers too, if there is one.
+    pub fn forwarded<R>(
+        &self,
+        exchange: &[u8],
+        routing_key: Option<&[u8]>,
+        change: impl FnOnce(&mut FieldTable) -> R,
+    ) -> Self {
+        let properties = self.properties().unwrap_or_default();
+        let changed = change_headers(&properties, |headers| {
+            change(headers);
+            if routing_key.is_some() {
+                headers.remove("CC");
+            }
+        });
+        let lasting = changed.and_then(|changed| {
+            let builder = changed.as_ref().to_builder().ok()?;
+            builder.without_expiration().build().ok()
+        });
+        let facts = Facts {
+            time_to_live: None,
+            blind_copies: match routing_key {
+                None => self.facts.blind_copies.clone(),
+                Some(_) => None,
+            },
+            ..self.facts
+        };
+        let key = routing_key.unwrap_or_else(|| self.routing_key());
+        let properties = lasting
+            .as_ref()
+            .map_or(self.encoded_properties(), Properties::encoded);
+        Self::assemble([exchange, key, properties], &[self.body()], facts)
+    }
+}
+
+impl Facts {
+    fn read(properties: &PropertiesRef<'_>) -> Result<Self, Refusal> {
+        let time_to_live = match properties.expiration().map_err(malformed)? {
+            Some(expiration) => Some(time_to_live::from_expiration(expiration)?),
+            None => None,
+        };
+        Ok(Self {
+            persistent: properties.delivery_mode().map_err(malformed)? == Some(2),
+            priority: properties.priority().map_err(malformed)?.unwrap_or(0),
+            time_to_live,
+            blind_copies: None,
+        })
+    }
+}
+
+fn malformed(error: DecodeError) -> Refusal {
+    Refusal::new(error.reply_code(), error.to_string())
+}
+
+/// The further routing keys in the header `CC` or `BCC`.
+fn copies<'a>(headers: Table<'a>, name: &str) -> Result<Option<Array<'a>>, Refusal> {
+    match headers.get(name).map_err(malformed)? {
+        None => Ok(None),
+        Some(Value::Array(keys)) => Ok(Some(keys)),
+        Some(other) => {
+            let found = type_name(&other);
+            let reason = format!("{{unacceptable_type_in_header,\"{name}\",{found}}}");
+            Err(Refusal::precondition(format!("invalid message: {reason}")))
+        }
+    }
+}
+
+/// `None` only for properties that no message has: malformed ones, or headers of 4 GiB.
+fn change_headers<R>(
+    properties: &PropertiesRef<'_>,
+    change: impl FnOnce(&mut FieldTable) -> R,
+) -> Option<Properties> {
+    let headers = properties.headers().ok()?.unwrap_or_default();
+    let mut headers = FieldTable::try_from(headers).ok()?;
+    change(&mut headers);
+    properties.to_builder().ok()?.headers(&headers).build().ok()
 }
 
 impl Deref for Message {
@@ -61,8 +197,33 @@ impl Content {
         self.piece(0, self.exchange_end)
     }
 
+    /// The one it was published with, which consumers see.
     pub fn routing_key(&self) -> &[u8] {
         self.piece(self.exchange_end, self.key_end)
+    }
+
+    /// All keys that it is routed by: its own, and those of the headers `CC` and `BCC`.
+    pub fn routing_keys(&self) -> impl Iterator<Item = &[u8]> {
+        let blind = self.facts.blind_copies.iter();
+        self.visible_routing_keys()
+            .chain(blind.flat_map(|keys| texts(keys.as_array())))
+    }
+
+    /// Its own key and those of the header `CC`.
+    pub fn visible_routing_keys(&self) -> impl Iterator<Item = &[u8]> {
+        let cc = self.headers().get("CC").ok().flatten();
+        let keys = match cc {
+            Some(Value::Array(keys)) => keys,
+            _ => Array::default(),
+        };
+        [self.routing_key()].into_iter().chain(texts(keys))
+    }
+
+    pub fn headers(&self) -> Table<'_> {
+        let headers = self
+            .properties()
+            .and_then(|properties| properties.headers());
+        headers.ok().flatten().unwrap_or_default()
     }
 
     /// Flags and property list, as in a content header.
@@ -72,6 +233,20 @@ impl Content {
 
     pub fn properties(&self) -> Result<PropertiesRef<'_>, DecodeError> {
         PropertiesRef::decode(self.encoded_properties())
+    }
+
+    /// Whether its delivery mode is 2.
+    pub fn is_persistent(&self) -> bool {
+        self.facts.persistent
+    }
+
+    pub fn priority(&self) -> u8 {
+        self.facts.priority
+    }
+
+    /// What its property `expiration` says.
+    pub fn time_to_live(&self) -> Option<Duration> {
+        self.facts.time_to_live
     }
 
     pub fn body(&self) -> &[u8] {
@@ -84,4 +259,11 @@ impl Content {
     pub fn octets(&self) -> usize {
         self.octets.len()
     }
+}
+
+fn texts(keys: Array<'_>) -> impl Iterator<Item = &[u8]> {
+    keys.iter().filter_map(|key| match key {
+        Ok(Value::LongStr(text)) => Some(text.as_bytes()),
+        _ => None,
+    })
 }

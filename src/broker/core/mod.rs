@@ -6,3 +6,5 @@ mod message;
 mod queue;
 mod refusal;
 mod routing;
+mod time_to_live;
+mod value;

@@ -1,1 +1,0 @@
-//! A queue: its messages, and who gets the next one.
