@@ -267,3 +267,119 @@ fn texts(keys: Array<'_>) -> impl Iterator<Item = &[u8]> {
         _ => None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::PropertiesBuilder;
+
+    fn message(properties: PropertiesBuilder) -> Result<Message, Refusal> {
+        let properties = properties.build().unwrap();
+        Message::new(b"x", b"key", properties.encoded(), &[b"bo", b"dy"])
+    }
+
+    fn headers(entries: &[(&str, Value<'_>)]) -> PropertiesBuilder {
+        let mut headers = FieldTable::new();
+        for (name, value) in entries {
+            headers.insert(name, *value).unwrap();
+        }
+        Properties::builder().headers(&headers)
+    }
+
+    #[test]
+    fn its_parts_come_out_as_they_went_in() {
+        let message = message(Properties::builder().app_id("a")).unwrap();
+        assert_eq!(message.exchange(), b"x");
+        assert_eq!(message.routing_key(), b"key");
+        assert_eq!(message.body(), b"body");
+        assert_eq!(message.encoded_properties(), [0, 8, 1, b'a']);
+        assert_eq!(message.octets(), 12);
+    }
+
+    #[test]
+    fn what_queues_want_to_know_is_read_once() {
+        let plain = message(Properties::builder()).unwrap();
+        assert!(!plain.is_persistent());
+        assert_eq!((plain.priority(), plain.time_to_live()), (0, None));
+        let properties = Properties::builder().delivery_mode(2).priority(7);
+        let full = message(properties.expiration("5")).unwrap();
+        assert!(full.is_persistent());
+        assert_eq!(full.priority(), 7);
+        assert_eq!(full.time_to_live(), Some(Duration::from_millis(5)));
+        assert!(
+            !message(Properties::builder().delivery_mode(1))
+                .unwrap()
+                .is_persistent()
+        );
+    }
+
+    #[test]
+    fn an_expiration_that_is_no_integer_is_refused() {
+        let refused = message(Properties::builder().expiration("soon")).unwrap_err();
+        assert_eq!(
+            refused.reply_text(),
+            "PRECONDITION_FAILED - invalid expiration 'soon': no_integer"
+        );
+    }
+
+    #[test]
+    fn malformed_properties_are_refused() {
+        let cut_short = Message::new(b"", b"", &[0x80, 0, 5, b'a'], &[]).unwrap_err();
+        assert_eq!(cut_short.code, crate::protocol::ReplyCode::SyntaxError);
+        let bad_table = [0x20, 0, 0, 0, 0, 3, 1, b'a', b'?'];
+        let bad_table = Message::new(b"", b"", &bad_table, &[]).unwrap_err();
+        assert_eq!(bad_table.code, crate::protocol::ReplyCode::SyntaxError);
+    }
+
+    #[test]
+    fn copies_are_routing_keys_and_blind_ones_are_not_seen() {
+        let cc = FieldArray::new()
+            .with("c1")
+            .unwrap()
+            .with(1)
+            .unwrap()
+            .with("c2")
+            .unwrap();
+        let bcc = FieldArray::new().with("b1").unwrap();
+        let given = headers(&[
+            ("CC", (&cc).into()),
+            ("BCC", (&bcc).into()),
+            ("z", 1.into()),
+        ]);
+        let message = message(given.message_id("id")).unwrap();
+        let keys: Vec<_> = message.routing_keys().collect();
+        assert_eq!(keys, [b"key".as_slice(), b"c1", b"c2", b"b1"]);
+        let shown = headers(&[("CC", (&cc).into()), ("z", 1.into())]).message_id("id");
+        let shown = shown.build().unwrap();
+        assert_eq!(message.encoded_properties(), shown.encoded());
+    }
+
+    #[test]
+    fn copies_that_are_no_list_are_refused() {
+        for (name, value, type_name) in [
+            ("CC", Value::from("q"), "longstr"),
+            ("CC", Value::Void, "void"),
+            ("BCC", Value::I32(1), "signedint"),
+        ] {
+            let refused = message(headers(&[(name, value)])).unwrap_err();
+            assert_eq!(
+                refused.reply_text(),
+                format!(
+                    "PRECONDITION_FAILED - invalid message: \
+                     {{unacceptable_type_in_header,\"{name}\",{type_name}}}"
+                )
+            );
+        }
+    }
+
+    #[test]
+    fn other_headers_leave_the_rest_as_it_is() {
+        let before = message(Properties::builder().priority(3).app_id("a")).unwrap();
+        let after = before.with_headers(|headers| headers.insert("n", 1).map(drop));
+        assert_eq!(after.headers().get("n"), Ok(Some(Value::I32(1))));
+        assert_eq!(after.priority(), 3);
+        assert_eq!(after.properties().unwrap().app_id().unwrap().unwrap(), "a");
+        assert_eq!(after.body(), b"body");
+        assert_eq!(before.headers().get("n"), Ok(None));
+    }
+}

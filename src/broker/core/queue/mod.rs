@@ -274,6 +274,7 @@ impl Queue {
         self.touch(now);
         self.settle(now, effects);
         let mut entry = self.backlog.pop()?;
+        self.drop_expired(|next| next.expires_by(now), effects);
         if self.spec.kind == QueueKind::Quorum {
             entry.show_delivery_count();
         }
