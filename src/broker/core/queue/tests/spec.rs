@@ -3,6 +3,8 @@
 use super::super::arguments::DEAD_LETTER_EXCHANGE;
 use super::*;
 
+type Arguments<'a> = &'a [(&'a str, Value<'a>)];
+
 fn table<'v>(entries: &[(&str, Value<'v>)]) -> FieldTable {
     let with = |table: FieldTable, (name, value): &(&str, Value<'v>)| table.with(name, *value);
     let table: Result<_, EncodeError> = entries.iter().try_fold(FieldTable::new(), with);
@@ -20,7 +22,7 @@ fn declaration(arguments: &FieldTable) -> Declaration<'_> {
     }
 }
 
-fn refusal(arguments: &[(&str, Value<'_>)]) -> String {
+fn refusal(arguments: Arguments<'_>) -> String {
     let arguments = table(arguments);
     let refused = QueueSpec::parse(&declaration(&arguments));
     refused.unwrap_err().reply_text()
@@ -248,7 +250,7 @@ fn an_exclusive_queue_is_never_durable() {
 }
 
 /// What a declaration with the second arguments hears from a queue that was declared with the first.
-fn difference_between(first: &[(&str, Value<'_>)], second: &[(&str, Value<'_>)]) -> Option<String> {
+fn difference_between(first: Arguments<'_>, second: Arguments<'_>) -> Option<String> {
     let (first, second) = (table(first), table(second));
     let spec = QueueSpec::parse(&declaration(&first)).unwrap();
     let refused = spec.check_equivalent(&declaration(&second)).err()?;
@@ -261,7 +263,7 @@ fn difference_between(first: &[(&str, Value<'_>)], second: &[(&str, Value<'_>)])
 fn arguments_that_differ_are_named_with_both_values() {
     let length = |value| [("x-max-length", value)];
     let five = length(Value::I32(5));
-    let cases: &[(&[(&str, Value<'_>)], &[(&str, Value<'_>)], &str)] = &[
+    let cases: &[(Arguments<'_>, Arguments<'_>, &str)] = &[
         (
             &five,
             &[],
@@ -323,7 +325,7 @@ fn arguments_that_differ_are_named_with_both_values() {
 
 #[test]
 fn integers_of_any_width_defaults_and_arguments_that_do_not_count_are_equivalent() {
-    let cases: &[(&[(&str, Value<'_>)], &[(&str, Value<'_>)])] = &[
+    let cases: &[(Arguments<'_>, Arguments<'_>)] = &[
         (
             &[("x-max-length", Value::I32(5))],
             &[("x-max-length", Value::U8(5))],
