@@ -1,0 +1,185 @@
+//! The same scripted sessions for RabbitMQ and for the broker inside the process: both must send the same frames, apart
+//! from what [`transcript`] lists.
+//!
+//! What RabbitMQ 3.10 says is written down in `rabbitmq-3.10.txt`. The broker is compared with the file, and so is
+//! RabbitMQ, where there is one. To write the file anew, or a new script into it:
+//!
+//! ```sh
+//! AMQP_URING_RECORD=1 tests/run --features broker --test broker differential::rabbitmq
+//! ```
+
+mod golden;
+mod line;
+mod methods;
+mod scripts;
+mod session;
+mod shown;
+mod transcript;
+
+use std::net::{SocketAddr, ToSocketAddrs};
+
+use amqp_uring::Node;
+
+use session::Session;
+
+/// Runs the script, and gives what was said and whether it came to its end.
+fn run(script: fn(&mut Session), address: SocketAddr) -> (String, bool) {
+    let mut session = Session::new(address);
+    script(&mut session);
+    session.finish()
+}
+
+fn address(uri: &str) -> SocketAddr {
+    let node: Node = uri.parse().expect("a URI");
+    (node.host(), node.port())
+        .to_socket_addrs()
+        .expect("an address")
+        .next()
+        .expect("an address")
+}
+
+fn compare_rabbitmq(name: &str, script: fn(&mut Session)) {
+    let uri =
+        std::env::var("AMQP_URING_TEST_URI").expect("AMQP_URING_TEST_URI is set by tests/run");
+    let (transcript, is_whole) = run(script, address(&uri));
+    if std::env::var_os("AMQP_URING_RECORD").is_none() {
+        golden::compare(name, "this RabbitMQ", &transcript);
+        return;
+    }
+    assert!(
+        is_whole,
+        "{name} does not go as its script says:\n{transcript}"
+    );
+    golden::record(name, &transcript);
+}
+
+/// A test for each script, on RabbitMQ.
+macro_rules! on_each_broker {
+    ($($file:ident { $($script:ident)* })*) => {
+        mod rabbitmq {
+            $(mod $file {
+                $(
+                    #[test]
+                    #[ignore = "needs RabbitMQ: tests/run starts one"]
+                    fn $script() {
+                        super::super::compare_rabbitmq(
+                            concat!(stringify!($file), "::", stringify!($script)),
+                            super::super::scripts::$file::$script,
+                        );
+                    }
+                )*
+            })*
+        }
+    };
+}
+
+on_each_broker! {
+    acks {
+        getting
+        of_one_and_of_many
+        unknown_tags
+        requeueing_keeps_the_order
+        requeueing_to_a_consumer
+        recovering
+    }
+    consumers {
+        tags
+        exclusive
+        prefetch_of_each_consumer
+        prefetch_of_the_channel
+        without_acks
+        turns
+        priorities
+        a_single_active_one
+        ended_by_the_broker
+    }
+    dead_letters {
+        rejected
+        expired
+        over_the_length
+        keys_and_exchanges
+        more_than_once
+        in_a_circle
+        by_a_quorum_queue
+    }
+    exchanges {
+        declaring
+        reserved_names
+        inequivalent
+        deleting
+        auto_delete
+    }
+    frames {
+        malformed
+        methods_that_there_are_not
+        methods_that_only_a_server_sends
+        content_out_of_order
+        bodies_of_other_sizes
+        channels_and_zero
+        access_request
+    }
+    handshake {
+        opening_and_closing
+        protocol_headers
+        mechanisms
+        wrong_credentials
+        limits
+        virtual_hosts
+        steps_out_of_turn
+        update_secret
+    }
+    publishing {
+        confirms
+        durable_messages
+        returns
+        bodies
+        all_properties
+        every_type_of_header
+        refused
+    }
+    queue_arguments {
+        bad_ones
+        good_ones
+        lengths
+        rejecting_publishes
+        time_to_live
+        priorities
+    }
+    queues {
+        declaring
+        named_by_the_broker
+        the_last_one_declared
+        inequivalent
+        exclusive
+        reserved_names
+        unknown
+        purging
+        deleting
+        auto_delete
+    }
+    reply_to {
+        a_round_trip
+        refused
+    }
+    routing {
+        binding_queues
+        binding_exchanges
+        internal_exchanges
+        alternate_exchanges
+        topics
+        headers
+        cc_and_bcc
+        default_exchange
+    }
+    states {
+        channels
+        a_channel_that_the_broker_closes
+        a_connection_that_the_broker_closes
+        flow
+    }
+    transactions {
+        publishes
+        acks
+        modes
+    }
+}

@@ -1,0 +1,217 @@
+//! Frames that break the rules, and content that is not whole.
+
+use amqp_uring::protocol::{ContentHeader, Frame, FrameKind, PropertiesRef, basic};
+
+use crate::differential::methods::{delete, get, goodbye, plain, queue, to_queue};
+use crate::differential::session::{A0, A1, FRAME_MAX, Session, encoded};
+
+fn method_frame(channel: u16, payload: &[u8]) -> Vec<u8> {
+    encoded(Frame {
+        kind: FrameKind::Method,
+        channel,
+        payload,
+    })
+}
+
+pub fn malformed(s: &mut Session) {
+    s.note("a frame end that is none");
+    s.open_with(A1);
+    let mut frame = method_frame(1, &[0, 20, 0, 40, 0, 200, 0, 0, 0, 0, 0]);
+    *frame.last_mut().expect("a frame") = 0;
+    s.raw("a", "frame", &frame);
+    s.expect_close("a");
+
+    s.note("a kind that there is not");
+    s.open_with(A1);
+    s.raw("a", "frame", &[7, 0, 1, 0, 0, 0, 0, 206]);
+    s.expect_close("a");
+
+    s.note("a frame of exactly the negotiated size, and one octet more");
+    s.open_with(A1);
+    s.send(A1, to_queue("nowhere"));
+    s.send_header(A1, u64::from(FRAME_MAX), &plain());
+    s.send_body(A1, &vec![b'x'; FRAME_MAX as usize - 8]);
+    s.send_body(A1, b"12345678");
+    s.send(A1, to_queue("nowhere"));
+    s.send_header(A1, u64::from(FRAME_MAX), &plain());
+    s.send_body(A1, &vec![b'x'; FRAME_MAX as usize - 7]);
+    s.expect_close("a");
+
+    s.note("octets in place of a frame");
+    s.open("a");
+    s.raw("a", "protocol header", b"AMQP\0\0\x09\x01");
+    s.expect_close("a");
+}
+
+pub fn methods_that_there_are_not(s: &mut Session) {
+    for (what, payload) in [
+        ("an unknown class", &[0, 61, 0, 10][..]),
+        ("an unknown method", &[0, 60, 0, 99][..]),
+        ("arguments cut short", &[0, 50, 0, 10, 0, 0, 3, b'q'][..]),
+        ("octets after the arguments", &[0, 20, 0, 41, 1][..]),
+        ("half a method id", &[0, 50, 0][..]),
+    ] {
+        s.note(what);
+        s.open_with(A1);
+        s.raw("a", "frame", &method_frame(1, payload));
+        s.expect_close("a");
+    }
+}
+
+pub fn methods_that_only_a_server_sends(s: &mut Session) {
+    s.open_with(A1);
+    s.fatal(A1, basic::GetEmpty {});
+    s.open_with(A1);
+    s.fatal(A1, basic::QosOk {});
+    s.open_with(A1);
+    s.fatal(A1, amqp_uring::protocol::channel::OpenOk {});
+    s.open("a");
+    s.fatal(A0, amqp_uring::protocol::connection::OpenOk {});
+}
+
+pub fn content_out_of_order(s: &mut Session) {
+    s.note("a header without a method");
+    s.open_with(A1);
+    s.send_header(A1, 1, &plain());
+    s.expect_close("a");
+
+    s.note("a body without a method");
+    s.open_with(A1);
+    s.send_body(A1, b"x");
+    s.expect_close("a");
+
+    s.note("a method in place of a header");
+    s.open_with(A1);
+    s.send(A1, to_queue("nowhere"));
+    s.fatal(A1, get("nowhere"));
+
+    s.note("a body in place of a header");
+    s.open_with(A1);
+    s.send(A1, to_queue("nowhere"));
+    s.send_body(A1, b"x");
+    s.expect_close("a");
+
+    s.note("a header in place of a body");
+    s.open_with(A1);
+    s.send(A1, to_queue("nowhere"));
+    s.send_header(A1, 1, &plain());
+    s.send_header(A1, 1, &plain());
+    s.expect_close("a");
+
+    s.note("a method in place of a body");
+    s.open_with(A1);
+    s.send(A1, to_queue("nowhere"));
+    s.send_header(A1, 1, &plain());
+    s.fatal(A1, get("nowhere"));
+
+    s.note("a header of another class");
+    s.open_with(A1);
+    s.send(A1, to_queue("nowhere"));
+    let mut payload = Vec::new();
+    ContentHeader {
+        class_id: 50,
+        ..ContentHeader::new(1, PropertiesRef::default())
+    }
+    .encode(&mut payload);
+    s.raw(
+        "a",
+        "header",
+        &encoded(Frame {
+            kind: FrameKind::Header,
+            channel: 1,
+            payload: &payload,
+        }),
+    );
+    s.expect_close("a");
+
+    s.note("a header with a weight");
+    s.open_with(A1);
+    s.send(A1, to_queue("nowhere"));
+    payload.clear();
+    ContentHeader::new(1, PropertiesRef::default()).encode(&mut payload);
+    payload[3] = 1;
+    s.raw(
+        "a",
+        "header",
+        &encoded(Frame {
+            kind: FrameKind::Header,
+            channel: 1,
+            payload: &payload,
+        }),
+    );
+    s.expect_close("a");
+
+    s.note("the content of a method that has none");
+    s.open_with(A1);
+    s.call(A1, queue("frames.extra"));
+    s.call(A1, delete("frames.extra"));
+    s.send_header(A1, 0, &plain());
+    s.expect_close("a");
+}
+
+pub fn bodies_of_other_sizes(s: &mut Session) {
+    s.note("a body larger than announced");
+    s.open_with(A1);
+    s.send(A1, to_queue("nowhere"));
+    s.send_header(A1, 3, &plain());
+    s.send_body(A1, b"four");
+    s.expect_close("a");
+
+    s.note("empty body frames within a body");
+    s.open_with(A1);
+    s.call(A1, queue("frames.sizes"));
+    s.send(A1, to_queue("frames.sizes"));
+    s.send_header(A1, 3, &plain());
+    s.send_body(A1, b"");
+    s.send_body(A1, b"ab");
+    s.send_body(A1, b"");
+    s.send_body(A1, b"c");
+    s.call(A1, get("frames.sizes"));
+
+    s.note("a body frame after an empty body");
+    s.send(A1, to_queue("frames.sizes"));
+    s.send_header(A1, 0, &plain());
+    s.call(A1, get("frames.sizes"));
+    s.call(A1, delete("frames.sizes"));
+    s.send(A1, to_queue("frames.sizes"));
+    s.send_header(A1, 0, &plain());
+    s.send_body(A1, b"");
+    s.expect_close("a");
+}
+
+pub fn channels_and_zero(s: &mut Session) {
+    s.note("a publish on channel 0");
+    s.open("a");
+    s.send(A0, to_queue("nowhere"));
+    s.expect_close("a");
+
+    s.note("a header on channel 0");
+    s.open("a");
+    s.send_header(A0, 0, &plain());
+    s.expect_close("a");
+
+    s.note("a heartbeat, which is no answer's cause");
+    s.open_with(A1);
+    s.send_heartbeat(A0);
+    s.call(A1, basic::Qos::default());
+
+    s.note("a heartbeat on a channel");
+    s.send_heartbeat(A1);
+    s.expect_close("a");
+
+    s.note("a method of the connection on a channel");
+    s.open_with(A1);
+    s.send(A1, goodbye());
+    s.expect_close("a");
+}
+
+/// A method of 0-8 that 0-9-1 has dropped, and RabbitMQ still answers.
+pub fn access_request(s: &mut Session) {
+    s.open_with(A1);
+    s.raw(
+        "a",
+        "access.request",
+        &method_frame(1, &[0, 30, 0, 10, 1, b'/', 31]),
+    );
+    s.expect(A1, &["unknown method"]);
+}

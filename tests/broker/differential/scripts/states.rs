@@ -1,0 +1,96 @@
+//! Opening and closing channels and connections, and what may come when.
+
+use amqp_uring::protocol::{basic, channel};
+
+use crate::differential::methods::{
+    close_channel, delete, get, goodbye, passive, plain, queue, to, to_queue,
+};
+use crate::differential::session::{A0, A1, A2, Session};
+
+const HIGHEST: (&str, u16) = ("a", 2047);
+const TOO_HIGH: (&str, u16) = ("a", 2048);
+
+pub fn channels(s: &mut Session) {
+    s.note("closed by the client, and opened again");
+    s.open_with(A1);
+    s.call(A1, close_channel());
+    s.open_channel(A1);
+
+    s.note("opened twice");
+    s.fatal(A1, channel::Open {});
+
+    s.note("a method on a channel that was never opened");
+    s.open("a");
+    s.fatal(A1, get("nowhere"));
+
+    s.note("a method on a channel that was closed");
+    s.open_with(A1);
+    s.call(A1, close_channel());
+    s.fatal(A1, get("nowhere"));
+
+    s.note("close of a channel that is not open");
+    s.open("a");
+    s.fatal(A1, close_channel());
+
+    s.note("close-ok of a channel that is not open");
+    s.open("a");
+    s.fatal(A1, channel::CloseOk {});
+
+    s.note("the highest channel, and the one above");
+    s.open_with(HIGHEST);
+    s.fatal(TOO_HIGH, channel::Open {});
+}
+
+pub fn a_channel_that_the_broker_closes(s: &mut Session) {
+    s.open_with(A1);
+    s.call(A1, queue("states.closing"));
+    s.note("nothing counts until close-ok, not even content");
+    s.send(A1, passive("states.unknown"));
+    s.send(A1, delete("states.closing"));
+    s.send(A1, to_queue("states.closing"));
+    s.send_header(A1, 2, &plain());
+    s.send_body(A1, b"no");
+    s.expect(A1, &["channel.close"]);
+    s.send(A1, get("states.closing"));
+    s.publish(A1, to("unknown", ""), &plain(), b"no");
+    s.send(A1, channel::CloseOk {});
+    s.open_channel(A1);
+    s.call(A1, passive("states.closing"));
+
+    s.note("both close: the client's close is answered");
+    s.send(A1, passive("states.unknown"));
+    s.expect(A1, &["channel.close"]);
+    s.call(A1, close_channel());
+    s.send(A1, channel::CloseOk {});
+    s.open_channel(A2);
+    s.call(A2, delete("states.closing"));
+}
+
+pub fn a_connection_that_the_broker_closes(s: &mut Session) {
+    s.note("nothing counts until close-ok");
+    s.open_with(A1);
+    s.open_channel(A2);
+    s.send(A1, basic::Recover { requeue: false });
+    s.expect(A0, &["connection.close"]);
+    s.send(A2, passive("states.unknown"));
+    s.send(A1, passive("states.unknown"));
+    s.send(A0, amqp_uring::protocol::connection::CloseOk {});
+    s.expect_end("a");
+
+    s.note("both close");
+    s.open_with(A1);
+    s.send(A1, basic::Recover { requeue: false });
+    s.expect(A0, &["connection.close"]);
+    s.call(A0, goodbye());
+    s.send(A0, amqp_uring::protocol::connection::CloseOk {});
+    s.expect_end("a");
+}
+
+pub fn flow(s: &mut Session) {
+    s.open_with(A1);
+    s.call(A1, channel::Flow { active: true });
+    s.fatal(A1, channel::Flow { active: false });
+    s.open_with(A1);
+    s.send(A1, channel::FlowOk { active: true });
+    s.expect_close("a");
+}
