@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{Error, ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Instant;
 
-use amqp_uring::protocol::{ContentHeader, Decoded, Frame, FrameKind, Method};
+use amqp_uring::protocol::{ContentHeader, DecodeError, Decoded, Frame, FrameKind, Method};
 
 /// More than any frame that is asked for: a server that exceeds the negotiated size is found by the sizes in the transcript.
 const FRAME_MAX: u32 = 16 * 1024 * 1024;
@@ -26,7 +26,7 @@ pub enum Missing {
     /// Time is up.
     Late,
     /// What came is no frame.
-    Malformed(String),
+    Malformed(DecodeError),
 }
 
 pub struct Line {
@@ -119,6 +119,12 @@ impl Line {
         }
     }
 
+    /// Says that nothing more will be sent.
+    pub fn end_sending(&mut self) {
+        // The other side may have gone already.
+        let _ = self.stream.shutdown(Shutdown::Write);
+    }
+
     /// Exactly this many octets that are no frame, or those that came before the end.
     pub fn octets(&mut self, count: usize, deadline: Instant) -> Vec<u8> {
         while self.input.len() < count && self.read_some(deadline).is_ok() {}
@@ -144,7 +150,7 @@ impl Line {
                     return Ok(());
                 }
                 Ok(Decoded::Incomplete { .. }) => self.read_some(deadline)?,
-                Err(error) => return Err(Missing::Malformed(error.to_string())),
+                Err(error) => return Err(Missing::Malformed(error)),
             }
         }
     }

@@ -387,6 +387,33 @@ impl Session {
         self.expect_end(line);
     }
 
+    /// The connection ends, with `connection.close` before or without a word.
+    pub fn expect_any_end(&mut self, line: &'static str) {
+        if self.is_lost {
+            return;
+        }
+        let deadline = Instant::now() + WAIT;
+        match self.line(line).next_method(0, deadline) {
+            Err(Missing::Ended) => self.expect_end(line),
+            next => {
+                self.took((line, 0), &["connection.close"], next);
+                self.send((line, 0), connection::CloseOk {});
+                self.expect_end(line);
+            }
+        }
+    }
+
+    /// Closes the connection in good order. What has come and nobody has asked for is written down.
+    pub fn leave(&mut self, line: &'static str) {
+        self.call((line, 0), goodbye());
+        if self.is_lost {
+            return;
+        }
+        // RabbitMQ leaves it to the client to close the socket, for 30 s.
+        self.line(line).end_sending();
+        self.expect_end(line);
+    }
+
     /// Sends a method again and again, until the reply has this name. Only the last time is written down.
     pub fn call_until<'m>(&mut self, place: Place, method: impl Into<Method<'m>>, name: &str) {
         if self.is_lost {
@@ -428,8 +455,7 @@ impl Session {
             if self.is_lost {
                 break;
             }
-            self.call((line, 0), goodbye());
-            self.expect_end(line);
+            self.leave(line);
         }
         (self.transcript.text(), !self.is_lost)
     }

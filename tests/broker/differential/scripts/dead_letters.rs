@@ -3,8 +3,8 @@
 use amqp_uring::protocol::{FieldTable, basic, confirm, queue as class};
 
 use crate::differential::methods::{
-    ack, bind, cancel, consume, consume_no_ack, delete, delete_exchange, exchange, get, goodbye,
-    int, nack, plain, properties, queue, queue_with, reject, table, text, to, to_queue,
+    ack, bind, cancel, consume, consume_no_ack, delete, delete_exchange, exchange, get, int, nack,
+    plain, properties, queue, queue_with, reject, table, text, to, to_queue,
 };
 use crate::differential::session::{A1, A2, Session};
 
@@ -86,8 +86,7 @@ pub fn expired(s: &mut Session) {
     arguments
         .insert("x-message-ttl", int(1))
         .expect("an argument");
-    s.call(("a", 0), goodbye());
-    s.expect_end("a");
+    s.leave("a");
     prepare(s, name, &arguments);
     s.publish(A1, to_queue(name), &plain(), b"3");
     s.expect(A2, &["basic.deliver"]);
@@ -114,8 +113,7 @@ pub fn over_the_length(s: &mut Session) {
     clear_away(s, name);
 
     s.note("rejected publishes that are dead-lettered");
-    s.call(("a", 0), goodbye());
-    s.expect_end("a");
+    s.leave("a");
     arguments
         .insert("x-overflow", text("reject-publish-dlx"))
         .expect("an argument");

@@ -3,8 +3,7 @@
 use amqp_uring::protocol::{FieldTable, exchange as class};
 
 use crate::differential::methods::{
-    bind, delete, delete_exchange, exchange, int, passive_exchange, queue, short, table, text,
-    unbind,
+    bind, delete, delete_exchange, exchange, int, passive_exchange, queue, table, text, unbind,
 };
 use crate::differential::session::{A1, Session};
 
@@ -55,7 +54,7 @@ pub fn declaring(s: &mut Session) {
     ] {
         s.call(A1, passive_exchange(name));
     }
-    s.call(A1, passive_exchange(""));
+    s.refused(A1, passive_exchange(""));
     s.call(
         A1,
         class::Declare {

@@ -26,15 +26,15 @@ pub fn malformed(s: &mut Session) {
     s.raw("a", "frame", &[7, 0, 1, 0, 0, 0, 0, 206]);
     s.expect_close("a");
 
-    s.note("a frame of exactly the negotiated size, and one octet more");
+    s.note("RabbitMQ takes payloads of the negotiated size of frames, and not one octet more");
     s.open_with(A1);
     s.send(A1, to_queue("nowhere"));
     s.send_header(A1, u64::from(FRAME_MAX), &plain());
-    s.send_body(A1, &vec![b'x'; FRAME_MAX as usize - 8]);
-    s.send_body(A1, b"12345678");
+    s.send_body(A1, &vec![b'x'; FRAME_MAX as usize]);
+    s.call(A1, basic::Qos::default());
     s.send(A1, to_queue("nowhere"));
-    s.send_header(A1, u64::from(FRAME_MAX), &plain());
-    s.send_body(A1, &vec![b'x'; FRAME_MAX as usize - 7]);
+    s.send_header(A1, u64::from(FRAME_MAX) + 1, &plain());
+    s.send_body(A1, &vec![b'x'; FRAME_MAX as usize + 1]);
     s.expect_close("a");
 
     s.note("octets in place of a frame");
@@ -54,7 +54,7 @@ pub fn methods_that_there_are_not(s: &mut Session) {
         s.note(what);
         s.open_with(A1);
         s.raw("a", "frame", &method_frame(1, payload));
-        s.expect_close("a");
+        s.expect_any_end("a");
     }
 }
 
@@ -150,12 +150,12 @@ pub fn content_out_of_order(s: &mut Session) {
 }
 
 pub fn bodies_of_other_sizes(s: &mut Session) {
-    s.note("a body larger than announced");
+    s.note("a body larger than announced never ends");
     s.open_with(A1);
     s.send(A1, to_queue("nowhere"));
     s.send_header(A1, 3, &plain());
     s.send_body(A1, b"four");
-    s.expect_close("a");
+    s.fatal(A1, basic::Qos::default());
 
     s.note("empty body frames within a body");
     s.open_with(A1);

@@ -34,7 +34,7 @@ pub fn confirms(s: &mut Session) {
     s.publish(A1, to("publishing.unknown", "k"), &plain(), b"6");
     s.expect_refusal(A1);
     s.publish(A1, to_queue("publishing.confirms"), &plain(), b"7");
-    s.call(A1, confirm::Select { nowait: true });
+    s.send(A1, confirm::Select { nowait: true });
     publish_and_wait(s, A1, to_queue("publishing.confirms"), &plain(), b"8");
     s.take_all(A1, "publishing.confirms");
     s.call(A1, delete("publishing.confirms"));
@@ -149,7 +149,7 @@ pub fn all_properties(s: &mut Session) {
     s.publish(
         A1,
         to_queue("publishing.properties"),
-        &properties(|set| set.headers(&empty).content_type("").delivery_mode(0)),
+        &properties(|set| set.headers(&empty).content_type("").delivery_mode(1)),
         b"",
     );
     s.call(A1, take("publishing.properties"));
@@ -208,7 +208,7 @@ pub fn every_type_of_header(s: &mut Session) {
         b"",
     );
     s.call(A1, get("publishing.headers"));
-    s.send(A1, reject(1, true));
+    s.send(A1, reject(2, true));
     s.call(A1, take("publishing.headers"));
     s.call(A1, delete("publishing.headers"));
 }
@@ -249,7 +249,17 @@ pub fn refused(s: &mut Session) {
         );
         s.expect_refusal(A1);
     }
-    s.note("a header table that is malformed");
+    s.note("a delivery mode that there is not");
+    for mode in [0, 3] {
+        s.publish(
+            A1,
+            to_queue("publishing.refused"),
+            &properties(|set| set.delivery_mode(mode)),
+            b"",
+        );
+        s.expect_refusal(A1);
+    }
+    s.note("nothing of it has come to the queue");
     s.call(A1, passive("publishing.refused"));
     s.call(A1, delete("publishing.refused"));
 }

@@ -36,7 +36,6 @@ pub fn bad_ones(s: &mut Session) {
         ("x-queue-type", text("other")),
         ("x-queue-type", int(5)),
         ("x-queue-version", int(5)),
-        ("x-queue-master-locator", text("other")),
     ];
     for &(name, value) in bad {
         let arguments = table([(name, value)]);

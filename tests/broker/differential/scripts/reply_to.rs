@@ -3,7 +3,7 @@
 use amqp_uring::protocol::confirm;
 
 use crate::differential::methods::{
-    cancel, consume, consume_no_ack, delete, get, goodbye, mandatory, passive, plain, properties,
+    cancel, consume, consume_no_ack, delete, get, mandatory, passive, plain, properties,
     publish_and_wait, queue, take, to_queue,
 };
 use crate::differential::session::{A1, A2, B1, Session};
@@ -38,12 +38,12 @@ pub fn a_round_trip(s: &mut Session) {
     s.call(B1, confirm::Select::default());
     publish_and_wait(s, B1, to_queue(&reply_to), &plain(), b"again");
     s.expect(A1, &["basic.deliver"]);
-    publish_and_wait(s, B1, mandatory("", &reply_to), &plain(), b"and again");
+    s.publish(B1, mandatory("", &reply_to), &plain(), b"and again");
+    s.expect(B1, &["basic.return", "basic.ack"]);
     s.expect(A1, &["basic.deliver"]);
     s.note("to one that is gone");
     s.call(A1, cancel("replies"));
-    s.call(("a", 0), goodbye());
-    s.expect_end("a");
+    s.leave("a");
     publish_and_wait(s, B1, to_queue(&reply_to), &plain(), b"late");
     s.publish(
         B1,

@@ -1,14 +1,11 @@
 //! Opening and closing channels and connections, and what may come when.
 
-use amqp_uring::protocol::{basic, channel};
+use amqp_uring::protocol::{basic, channel, connection};
 
 use crate::differential::methods::{
-    close_channel, delete, get, goodbye, passive, plain, queue, to, to_queue,
+    close_channel, delete, get, goodbye, passive, plain, queue, short, to, to_queue,
 };
-use crate::differential::session::{A0, A1, A2, Session};
-
-const HIGHEST: (&str, u16) = ("a", 2047);
-const TOO_HIGH: (&str, u16) = ("a", 2048);
+use crate::differential::session::{A0, A1, A2, FRAME_MAX, Session};
 
 pub fn channels(s: &mut Session) {
     s.note("closed by the client, and opened again");
@@ -36,9 +33,21 @@ pub fn channels(s: &mut Session) {
     s.open("a");
     s.fatal(A1, channel::CloseOk {});
 
-    s.note("the highest channel, and the one above");
-    s.open_with(HIGHEST);
-    s.fatal(TOO_HIGH, channel::Open {});
+    s.note("the limit is one on how many are open, not on their numbers");
+    s.open_with(("a", 65_535));
+    s.greet("a");
+    s.log_in("a", "guest", "guest");
+    s.expect(A0, &["connection.tune"]);
+    s.tune_ok("a", 2, FRAME_MAX);
+    s.call(
+        A0,
+        connection::Open {
+            virtual_host: short("/"),
+        },
+    );
+    s.open_channel(A1);
+    s.open_channel(("a", 7));
+    s.fatal(A2, channel::Open {});
 }
 
 pub fn a_channel_that_the_broker_closes(s: &mut Session) {
@@ -74,7 +83,7 @@ pub fn a_connection_that_the_broker_closes(s: &mut Session) {
     s.expect(A0, &["connection.close"]);
     s.send(A2, passive("states.unknown"));
     s.send(A1, passive("states.unknown"));
-    s.send(A0, amqp_uring::protocol::connection::CloseOk {});
+    s.send(A0, connection::CloseOk {});
     s.expect_end("a");
 
     s.note("both close");
@@ -82,7 +91,7 @@ pub fn a_connection_that_the_broker_closes(s: &mut Session) {
     s.send(A1, basic::Recover { requeue: false });
     s.expect(A0, &["connection.close"]);
     s.call(A0, goodbye());
-    s.send(A0, amqp_uring::protocol::connection::CloseOk {});
+    s.send(A0, connection::CloseOk {});
     s.expect_end("a");
 }
 
