@@ -19,13 +19,13 @@ pub struct Kept {
 }
 
 /// Why nothing came.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum Missing {
-    /// The other side has closed the connection.
+    #[error("the end of the connection")]
     Ended,
-    /// Time is up.
+    #[error("nothing in time")]
     Late,
-    /// What came is no frame.
+    #[error("octets that are no frame ({0})")]
     Malformed(DecodeError),
 }
 

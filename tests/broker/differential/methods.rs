@@ -43,6 +43,25 @@ pub fn client_properties() -> FieldTable {
     table([("capabilities", (&capabilities).into())])
 }
 
+pub fn start_ok<'a>(
+    mechanism: &'a str,
+    response: &'a [u8],
+    about: &'a FieldTable,
+) -> connection::StartOk<'a> {
+    connection::StartOk {
+        client_properties: about.as_table(),
+        mechanism: short(mechanism),
+        response: LongStr::from_bytes(response).expect("less than 4 GiB"),
+        locale: short("en_US"),
+    }
+}
+
+pub fn open(virtual_host: &str) -> connection::Open<'_> {
+    connection::Open {
+        virtual_host: short(virtual_host),
+    }
+}
+
 pub fn goodbye() -> connection::Close<'static> {
     connection::Close {
         reply_code: 200,

@@ -81,6 +81,7 @@ on_each_broker! {
         requeueing_keeps_the_order
         requeueing_to_a_consumer
         recovering
+        given_back
     }
     consumers {
         tags
@@ -92,6 +93,7 @@ on_each_broker! {
         priorities
         a_single_active_one
         ended_by_the_broker
+        a_client_that_is_not_told
     }
     dead_letters {
         rejected
@@ -117,6 +119,8 @@ on_each_broker! {
         bodies_of_other_sizes
         channels_and_zero
         access_request
+        contents_side_by_side
+        small_ones
     }
     handshake {
         opening_and_closing
@@ -126,6 +130,7 @@ on_each_broker! {
         limits
         virtual_hosts
         steps_out_of_turn
+        steps_once_more
         update_secret
     }
     publishing {
@@ -151,7 +156,7 @@ on_each_broker! {
         the_last_one_declared
         inequivalent
         exclusive
-        reserved_names
+        names
         unknown
         purging
         deleting

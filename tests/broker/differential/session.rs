@@ -9,12 +9,12 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use amqp_uring::protocol::{
-    ContentHeader, FRAME_OVERHEAD, Frame, FrameKind, Method, PROTOCOL_HEADER, Properties, basic,
-    channel, connection, encode_frame_into,
+    ContentHeader, FRAME_OVERHEAD, FieldTable, Frame, FrameKind, Method, PROTOCOL_HEADER,
+    Properties, basic, channel, connection, encode_frame_into,
 };
 
 use super::line::{Kept, Line, Missing};
-use super::methods::{client_properties, goodbye, long, short, take};
+use super::methods::{client_properties, goodbye, open, start_ok, take};
 use super::shown::{self, From};
 use super::transcript::Transcript;
 
@@ -44,11 +44,17 @@ pub struct Session {
 /// A method that has come.
 #[derive(Debug, Default)]
 pub struct Received {
-    name: &'static str,
     frames: Vec<Kept>,
 }
 
 impl Received {
+    /// Whether the method has this name.
+    pub fn is(&self, name: &str) -> bool {
+        self.frames
+            .first()
+            .is_some_and(|frame| shown::name(frame) == name)
+    }
+
     /// An argument that is a text. Empty when the script has got lost before.
     pub fn text(&self, argument: &str) -> String {
         self.frames.first().map_or_else(String::new, |frame| {
@@ -113,46 +119,53 @@ impl Session {
         self.expect_one((line, 0), "connection.start")
     }
 
+    /// Connects, as far as `connection.start`.
+    pub fn begin(&mut self, line: &'static str) {
+        self.in_few_words(&format!("{line} begins"), |session| {
+            session.greet(line);
+        });
+    }
+
+    /// Connects and logs in, as far as `connection.tune`.
+    pub fn begin_tuning(&mut self, line: &'static str) {
+        self.in_few_words(&format!("{line} logs in"), |session| {
+            session.greet(line);
+            session.log_in(line, "guest", "guest", &client_properties());
+            session.expect((line, 0), &["connection.tune"]);
+        });
+    }
+
     /// Logs in with these; what follows is expected.
-    pub fn log_in(&mut self, line: &'static str, user: &str, password: &str) {
+    pub fn log_in(&mut self, line: &'static str, user: &str, password: &str, about: &FieldTable) {
         let response = format!("\0{user}\0{password}");
-        self.send(
-            (line, 0),
-            connection::StartOk {
-                mechanism: short("PLAIN"),
-                response: long(&response),
-                locale: short("en_US"),
-                client_properties: client_properties().as_table(),
-            },
-        );
+        self.send((line, 0), start_ok("PLAIN", response.as_bytes(), about));
     }
 
     /// Connects and logs in, with everything up to `connection.open-ok`: the handshake has scripts of its own, in others it
     /// is one line.
     pub fn open(&mut self, line: &'static str) {
+        self.in_few_words(&format!("{line} opens"), |session| {
+            session.greet(line);
+            session.log_in(line, "guest", "guest", &client_properties());
+            session.expect((line, 0), &["connection.tune"]);
+            session.tune_ok(line, 2047, FRAME_MAX);
+            session.call((line, 0), open("/"));
+        });
+    }
+
+    /// Does something that has a script of its own elsewhere, and writes down these words instead.
+    fn in_few_words(&mut self, words: &str, act: impl FnOnce(&mut Session)) {
         if self.is_lost {
             return;
         }
-        let mut handshake = Session::new(self.address);
-        handshake.greet(line);
-        handshake.log_in(line, "guest", "guest");
-        handshake.expect((line, 0), &["connection.tune"]);
-        handshake.tune_ok(line, 2047, FRAME_MAX);
-        handshake.call(
-            (line, 0),
-            connection::Open {
-                virtual_host: short("/"),
-            },
-        );
-        if handshake.is_lost {
-            self.lose(format!(
-                "{line} does not open:\n{}",
-                handshake.transcript.text()
-            ));
+        let mut inner = Session::new(self.address);
+        act(&mut inner);
+        if inner.is_lost {
+            self.lose(format!("not {words}:\n{}", inner.transcript.text()));
             return;
         }
-        self.transcript.push(format_args!("> {line} opens"));
-        self.lines.append(&mut handshake.lines);
+        self.transcript.push(format_args!("> {words}"));
+        self.lines.append(&mut inner.lines);
     }
 
     /// Settles the limits. There are no heartbeats, as they would come at any time.
@@ -275,6 +288,7 @@ impl Session {
         self.took(place, names, next)
     }
 
+    /// Writes down what came, which has one of these names, or any if there are none.
     fn took(
         &mut self,
         (line, channel): Place,
@@ -287,15 +301,15 @@ impl Session {
                 for frame in &frames {
                     self.came(line, frame);
                 }
-                let name = shown::name(&frames[0]);
-                if !names.contains(&name) {
+                let received = Received { frames };
+                if !names.is_empty() && !names.iter().any(|name| received.is(name)) {
                     self.lose(format!("not {wanted} on {line}/{channel}"));
                 }
-                Received { name, frames }
+                received
             }
             Err(missing) => {
                 self.flush(line);
-                self.lose(format!("{missing:?} before {wanted} on {line}/{channel}"));
+                self.lose(format!("{missing} before {wanted} on {line}/{channel}"));
                 Received::default()
             }
         }
@@ -325,7 +339,7 @@ impl Session {
         self.flush(line);
         match missing {
             Missing::Ended => self.transcript.push(format_args!("< {line} ends")),
-            missing => self.lose(format!("{missing:?} before the end of {line}")),
+            missing => self.lose(format!("{missing} before the end of {line}")),
         }
         self.lines.remove(line);
     }
@@ -414,8 +428,13 @@ impl Session {
         self.expect_end(line);
     }
 
-    /// Sends a method again and again, until the reply has this name. Only the last time is written down.
-    pub fn call_until<'m>(&mut self, place: Place, method: impl Into<Method<'m>>, name: &str) {
+    /// Sends a method again and again, until the reply is as it should be. Only the last one is written down.
+    pub fn call_until<'m>(
+        &mut self,
+        place: Place,
+        method: impl Into<Method<'m>>,
+        is_right: impl Fn(&Received) -> bool,
+    ) {
         if self.is_lost {
             return;
         }
@@ -424,27 +443,31 @@ impl Session {
         let (line, channel) = place;
         let mut frame = Vec::new();
         method.encode_frame(channel, &mut frame);
-        let next = loop {
+        let reply = loop {
             self.line(line).write(&frame);
-            let next = self.line(line).next_method(channel, deadline);
-            let is_last = match &next {
-                Ok(frames) => shown::name(&frames[0]) == name || Instant::now() > deadline,
-                Err(_) => true,
+            let reply = self.line(line).next_method(channel, deadline);
+            let Ok(frames) = reply else {
+                break reply;
             };
-            if is_last {
-                break next;
+            let reply = Received { frames };
+            let is_over = Instant::now() > deadline || reply.is("channel.close");
+            if is_over || is_right(&reply) {
+                break Ok(reply.frames);
             }
         };
         self.transcript.push(format_args!(
-            "> {line}/{channel} {} until {name}",
+            "> {line}/{channel} {} again and again",
             method.name()
         ));
-        self.took(place, &[name], next);
+        let reply = self.took(place, &[], reply);
+        if !self.is_lost && !is_right(&reply) {
+            self.lose(format!("never what it should be on {line}/{channel}"));
+        }
     }
 
     /// Takes everything out of a queue.
     pub fn take_all(&mut self, place: Place, queue: &str) {
-        while self.call(place, take(queue)).name == "basic.get-ok" {}
+        while self.call(place, take(queue)).is("basic.get-ok") {}
     }
 
     /// Closes what is open, and shows whatever else comes until the broker has agreed. Gives the transcript, and whether

@@ -3,7 +3,8 @@
 use std::fmt::Write;
 
 use amqp_uring::protocol::{
-    ContentHeader, DecodeError, FieldSpec, FrameKind, METHODS, MethodSpec, Reader, WireType,
+    ContentHeader, DecodeError, FieldSpec, FrameKind, METHODS, MethodSpec, PROPERTIES, Reader,
+    Table, Value, WireType,
 };
 
 use super::line::Kept;
@@ -98,9 +99,9 @@ fn argument(reader: &mut Reader<'_>, field: &FieldSpec) -> Result<String, Decode
         WireType::ShortStr => quoted(reader.shortstr(name)?.as_bytes()),
         WireType::LongStr => quoted(reader.longstr(name)?.as_bytes()),
         WireType::Table => {
-            let table = reader.table(name)?;
-            table.validate()?;
-            format!("{table:?}")
+            let found = reader.table(name)?;
+            found.validate()?;
+            table(found)?
         }
     })
 }
@@ -110,16 +111,49 @@ fn quoted(octets: &[u8]) -> String {
     format!("\"{}\"", octets.escape_ascii()).replace("\\'", "'")
 }
 
-fn header(payload: &[u8]) -> String {
-    match ContentHeader::decode(payload) {
-        Ok(header) if header.properties.validate().is_ok() => {
-            format!(
-                "header body_size={} {:?}",
-                header.body_size, header.properties
-            )
-        }
-        _ => format!("malformed header {}", octets(payload)),
+/// Entries by their names: a table has no order, and RabbitMQ's own come in several.
+fn table(table: Table<'_>) -> Result<String, DecodeError> {
+    let mut entries = Vec::new();
+    for entry in table {
+        let (name, value) = entry?;
+        entries.push(format!("{name:?}: {}", value_shown(value)?));
     }
+    entries.sort();
+    Ok(format!("{{{}}}", entries.join(", ")))
+}
+
+fn value_shown(value: Value<'_>) -> Result<String, DecodeError> {
+    Ok(match value {
+        Value::Table(inner) => table(inner)?,
+        Value::Array(array) => {
+            let values = array.iter().map(|value| value_shown(value?));
+            let values: Vec<_> = values.collect::<Result<_, _>>()?;
+            format!("[{}]", values.join(", "))
+        }
+        value => format!("{value:?}"),
+    })
+}
+
+fn header(payload: &[u8]) -> String {
+    well_formed_header(payload)
+        .unwrap_or_else(|error| format!("header {} !! {error}", octets(payload)))
+}
+
+fn well_formed_header(payload: &[u8]) -> Result<String, DecodeError> {
+    let header = ContentHeader::decode(payload)?;
+    header.properties.validate()?;
+    let mut text = format!("header body_size={}", header.body_size);
+    let mut encoded = Vec::new();
+    header.properties.encode(&mut encoded);
+    let mut reader = Reader::new(&encoded);
+    let flags = reader.short("property flags")?;
+    for (place, property) in PROPERTIES.iter().enumerate() {
+        if flags & (0x8000 >> place) != 0 {
+            let value = argument(&mut reader, property)?;
+            let _ = write!(text, " {}={value}", property.name);
+        }
+    }
+    Ok(text)
 }
 
 /// Short ones as they are, long ones by what they are made of.

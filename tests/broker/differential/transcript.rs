@@ -9,6 +9,8 @@
 //! | consumer tags that the broker makes, `amq.ctag-…` | likewise | random |
 //! | addresses of direct reply-to, `amq.rabbitmq.reply-to.…` | likewise | random |
 //! | `time` in `x-death` | `…` | the clock |
+//! | entries of a field table | in the order of their names | a table has no order |
+//! | line breaks in reply texts, with the spaces after them | left out | how Erlang prints a long term |
 
 use std::fmt::{Display, Write};
 
@@ -44,6 +46,9 @@ impl Transcript {
             }
         }
         line = hidden(&line, "\"time\": Timestamp(", ")", "…");
+        if line.contains(" reply_text=") {
+            line = in_one_line(&line);
+        }
         let _ = writeln!(self.text, "{line}");
     }
 
@@ -92,18 +97,30 @@ fn hidden(line: &str, before: &str, after: &str, instead: &str) -> String {
     text
 }
 
+/// Takes line breaks out, which are escaped here.
+fn in_one_line(line: &str) -> String {
+    let mut pieces = line.split("\\n");
+    let mut text = String::from(pieces.next().unwrap_or_default());
+    for piece in pieces {
+        text.push_str(piece.trim_start());
+    }
+    text
+}
+
 #[test]
-fn generated_names_are_numbered_and_clocks_hidden() {
+fn what_is_different_each_time_is_not_in_a_transcript() {
     let mut transcript = Transcript::default();
     transcript.push("< a/1 queue.declare-ok queue=\"amq.gen-9_x-A\"");
     transcript.push("< a/1 no queue 'amq.gen-B' but 'amq.gen-9_x-A' in amq.gen-");
     transcript.push("{\"time\": Timestamp(17), \"timestamp\": Timestamp(18)}");
     transcript.push("connection.start {\"product\": LongStr(\"RabbitMQ\"), \"x\": LongStr(\"y\")}");
+    transcript.push("connection.close reply_text=\"{a,\\n     0}\" class_id=0");
     assert_eq!(
         transcript.text(),
         "< a/1 queue.declare-ok queue=\"amq.gen-1\"\n\
          < a/1 no queue 'amq.gen-2' but 'amq.gen-1' in amq.gen-\n\
          {\"time\": Timestamp(…), \"timestamp\": Timestamp(18)}\n\
-         connection.start {\"product\": LongStr(\"…\"), \"x\": LongStr(\"y\")}\n"
+         connection.start {\"product\": LongStr(\"…\"), \"x\": LongStr(\"y\")}\n\
+         connection.close reply_text=\"{a,0}\" class_id=0\n"
     );
 }

@@ -3,10 +3,10 @@
 use amqp_uring::protocol::basic;
 
 use crate::differential::methods::{
-    ack, ack_up_to, cancel, consume, delete, get, nack, passive, plain, queue, reject, take,
-    to_queue,
+    ack, ack_up_to, cancel, close_channel, consume, delete, get, nack, passive, plain, queue,
+    reject, take, to_queue,
 };
-use crate::differential::session::{A1, A2, Session};
+use crate::differential::session::{A1, A2, B1, Session};
 
 /// A queue with bodies from 1 on.
 fn fill(s: &mut Session, name: &str, count: u8) {
@@ -145,4 +145,31 @@ pub fn recovering(s: &mut Session) {
     s.fatal(A1, basic::Recover { requeue: false });
     s.open_with(A1);
     s.fatal(A1, basic::RecoverAsync { requeue: false });
+}
+
+pub fn given_back(s: &mut Session) {
+    s.open_with(A1);
+    fill(s, "acks.back", 3);
+    s.note("by a channel that closes");
+    s.open_channel(A2);
+    s.call(A2, get("acks.back"));
+    s.call(A2, close_channel());
+    s.call(A1, passive("acks.back"));
+    s.note("by a connection that closes");
+    s.open_with(B1);
+    s.call(B1, get("acks.back"));
+    s.call(B1, consume("acks.back", "t"));
+    s.expect(B1, &["basic.deliver", "basic.deliver"]);
+    s.leave("b");
+    s.call(A1, passive("acks.back"));
+    s.note("by a connection that is lost");
+    s.open_with(B1);
+    s.call(B1, consume("acks.back", "t"));
+    s.expect(B1, &["basic.deliver", "basic.deliver", "basic.deliver"]);
+    s.hang_up("b");
+    s.call_until(A1, passive("acks.back"), |reply| {
+        reply.text("message_count") == "3"
+    });
+    s.take_all(A1, "acks.back");
+    s.call(A1, delete("acks.back"));
 }

@@ -3,10 +3,10 @@
 use amqp_uring::protocol::{basic, queue as class};
 
 use crate::differential::methods::{
-    ack, ack_up_to, cancel, close_channel, consume, consume_no_ack, delete, get, int, nack,
+    ack, ack_up_to, cancel, close_channel, consume, consume_no_ack, delete, get, int, nack, open,
     passive, plain, prefetch, queue, queue_with, table, take, text, to_queue,
 };
-use crate::differential::session::{A1, A2, A3, B1, Session};
+use crate::differential::session::{A0, A1, A2, A3, B1, FRAME_MAX, Session};
 
 pub fn tags(s: &mut Session) {
     s.open_with(A1);
@@ -301,4 +301,20 @@ pub fn ended_by_the_broker(s: &mut Session) {
     s.call(A2, close_channel());
     s.call(A1, take("consumers.ended"));
     s.call(A1, delete("consumers.ended"));
+}
+
+pub fn a_client_that_is_not_told(s: &mut Session) {
+    s.note("a client that does not know of cancels by the broker");
+    s.begin("a");
+    s.log_in("a", "guest", "guest", &table([]));
+    s.expect(A0, &["connection.tune"]);
+    s.tune_ok("a", 2047, FRAME_MAX);
+    s.call(A0, open("/"));
+    s.open_channel(A1);
+    s.open_channel(A2);
+    s.call(A1, queue("consumers.untold"));
+    s.call(A2, consume("consumers.untold", "t"));
+    s.call(A1, delete("consumers.untold"));
+    s.call(A2, prefetch(0));
+    s.call(A2, cancel("t"));
 }

@@ -2,8 +2,8 @@
 
 use amqp_uring::protocol::{ContentHeader, Frame, FrameKind, PropertiesRef, basic};
 
-use crate::differential::methods::{delete, get, goodbye, plain, queue, to_queue};
-use crate::differential::session::{A0, A1, FRAME_MAX, Session, encoded};
+use crate::differential::methods::{delete, get, goodbye, open, plain, queue, to_queue};
+use crate::differential::session::{A0, A1, A2, FRAME_MAX, Session, encoded};
 
 fn method_frame(channel: u16, payload: &[u8]) -> Vec<u8> {
     encoded(Frame {
@@ -35,11 +35,6 @@ pub fn malformed(s: &mut Session) {
     s.send(A1, to_queue("nowhere"));
     s.send_header(A1, u64::from(FRAME_MAX) + 1, &plain());
     s.send_body(A1, &vec![b'x'; FRAME_MAX as usize + 1]);
-    s.expect_close("a");
-
-    s.note("octets in place of a frame");
-    s.open("a");
-    s.raw("a", "protocol header", b"AMQP\0\0\x09\x01");
     s.expect_close("a");
 }
 
@@ -214,4 +209,41 @@ pub fn access_request(s: &mut Session) {
         &method_frame(1, &[0, 30, 0, 10, 1, b'/', 31]),
     );
     s.expect(A1, &["unknown method"]);
+}
+
+pub fn contents_side_by_side(s: &mut Session) {
+    s.open_with(A1);
+    s.open_channel(A2);
+    s.call(A1, queue("frames.mixed"));
+    s.send(A1, to_queue("frames.mixed"));
+    s.send(A2, to_queue("frames.mixed"));
+    s.send_header(A2, 2, &plain());
+    s.send_header(A1, 4, &plain());
+    s.send_body(A1, b"on");
+    s.send_body(A2, b"2");
+    s.send_heartbeat(A0);
+    s.send_body(A1, b"e1");
+    s.call(A1, get("frames.mixed"));
+    s.send_body(A2, b"2");
+    s.call(A2, get("frames.mixed"));
+    s.call(A1, delete("frames.mixed"));
+}
+
+pub fn small_ones(s: &mut Session) {
+    s.begin_tuning("a");
+    s.tune_ok("a", 2047, 4096);
+    s.call(A0, open("/"));
+    s.open_channel(A1);
+    s.call(A1, queue("frames.small"));
+    s.send(A1, to_queue("frames.small"));
+    s.send_header(A1, 10_000, &plain());
+    s.send_body(A1, &[b'x'; 4088]);
+    s.send_body(A1, &[b'y'; 4088]);
+    s.send_body(A1, &[b'z'; 1824]);
+    s.call(A1, get("frames.small"));
+    s.call(A1, delete("frames.small"));
+    s.send(A1, to_queue("nowhere"));
+    s.send_header(A1, 4097, &plain());
+    s.send_body(A1, &[b'x'; 4097]);
+    s.expect_close("a");
 }

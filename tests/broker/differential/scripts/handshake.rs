@@ -1,23 +1,22 @@
 //! How a connection begins: versions, mechanisms, credentials, limits, virtual hosts.
+//!
+//! RabbitMQ leaves those whom it does not trust waiting for some seconds. So they are sent first, and looked at together.
 
-use amqp_uring::protocol::{FieldTable, connection};
+use amqp_uring::protocol::{channel, connection};
 
-use crate::differential::methods::{client_properties, goodbye, long, short, table};
+use crate::differential::methods::{
+    client_properties, goodbye, long, open, short, start_ok, table,
+};
 use crate::differential::session::{A0, A1, Session};
 
-const START_OK: &[&str] = &["connection.tune"];
+const LINES: [&str; 8] = ["a", "b", "c", "d", "e", "f", "g", "h"];
 
 pub fn opening_and_closing(s: &mut Session) {
     s.greet("a");
-    s.log_in("a", "guest", "guest");
-    s.expect(A0, START_OK);
+    s.log_in("a", "guest", "guest", &client_properties());
+    s.expect(A0, &["connection.tune"]);
     s.tune_ok("a", 2047, 131_072);
-    s.call(
-        A0,
-        connection::Open {
-            virtual_host: short("/"),
-        },
-    );
+    s.call(A0, open("/"));
     s.open_channel(A1);
 }
 
@@ -45,152 +44,105 @@ pub fn protocol_headers(s: &mut Session) {
     }
 }
 
-fn start_ok<'a>(
-    mechanism: &'a str,
-    response: &'a [u8],
-    properties: &'a FieldTable,
-) -> connection::StartOk<'a> {
-    connection::StartOk {
-        mechanism: short(mechanism),
-        response: amqp_uring::protocol::LongStr::from_bytes(response).expect("short enough"),
-        locale: short("en_US"),
-        client_properties: properties.as_table(),
-    }
-}
-
 pub fn mechanisms(s: &mut Session) {
-    let able = client_properties();
+    let about = client_properties();
     s.note("AMQPLAIN: a table without its length");
-    s.greet("a");
-    s.send(
-        A0,
-        start_ok(
-            "AMQPLAIN",
-            b"\x05LOGINS\0\0\0\x05guest\x08PASSWORDS\0\0\0\x05guest",
-            &able,
-        ),
-    );
-    s.expect(A0, START_OK);
+    s.begin("a");
+    let response = b"\x05LOGINS\0\0\0\x05guest\x08PASSWORDS\0\0\0\x05guest";
+    s.send(A0, start_ok("AMQPLAIN", response, &about));
+    s.expect(A0, &["connection.tune"]);
     s.hang_up("a");
 
-    s.note("AMQPLAIN without a password");
-    s.greet("a");
-    s.send(
-        A0,
-        start_ok("AMQPLAIN", b"\x05LOGINS\0\0\0\x05guest", &able),
-    );
-    s.expect_any_end("a");
-
-    s.note("PLAIN with an identity to act for");
-    s.greet("a");
-    s.send(A0, start_ok("PLAIN", b"other\0guest\0guest", &able));
-    s.expect_any_end("a");
-
-    s.note("PLAIN without its zeros");
-    s.greet("a");
-    s.send(A0, start_ok("PLAIN", b"guest guest", &able));
-    s.expect_any_end("a");
-
-    for mechanism in ["EXTERNAL", "plain", ""] {
-        s.greet("a");
-        s.send(A0, start_ok(mechanism, b"", &able));
-        s.expect_any_end("a");
+    s.note("what is malformed or unknown");
+    let refused: [(&str, &[u8]); 6] = [
+        ("AMQPLAIN", b"\x05LOGINS\0\0\0\x05guest"),
+        ("PLAIN", b"other\0guest\0guest"),
+        ("PLAIN", b"guest guest"),
+        ("EXTERNAL", b""),
+        ("plain", b"\0guest\0guest"),
+        ("", b""),
+    ];
+    for (line, (mechanism, response)) in LINES.into_iter().zip(refused) {
+        s.begin(line);
+        s.send((line, 0), start_ok(mechanism, response, &about));
+    }
+    for (line, _) in LINES.into_iter().zip(refused) {
+        s.expect_any_end(line);
     }
 }
 
 pub fn wrong_credentials(s: &mut Session) {
-    for (user, password) in [("guest", "wrong"), ("nobody", "guest"), ("", "")] {
-        s.greet("a");
-        s.log_in("a", user, password);
-        s.expect_any_end("a");
+    let wrong = [("guest", "wrong"), ("nobody", "guest"), ("", "")];
+    for (line, (user, password)) in LINES.into_iter().zip(wrong) {
+        s.begin(line);
+        s.log_in(line, user, password, &client_properties());
     }
+    s.note("AMQPLAIN");
+    s.begin("d");
+    let response = b"\x05LOGINS\0\0\0\x05guest\x08PASSWORDS\0\0\0\x05wrong";
+    s.send(
+        ("d", 0),
+        start_ok("AMQPLAIN", response, &client_properties()),
+    );
     s.note("a client that does not expect a close there");
-    s.greet("a");
-    s.send(A0, start_ok("PLAIN", b"\0guest\0wrong", &table([])));
-    s.expect_end("a");
+    s.begin("e");
+    s.log_in("e", "guest", "wrong", &table([]));
+    for line in ["a", "b", "c", "d", "e"] {
+        s.expect_any_end(line);
+    }
 }
 
 pub fn limits(s: &mut Session) {
-    for (channel_max, frame_max) in [
-        (2048, 131_072),
-        (0, 131_072),
-        (2047, 131_073),
-        (2047, 4095),
-        (2047, 1),
-        (2047, 0),
-    ] {
-        s.greet("a");
-        s.log_in("a", "guest", "guest");
-        s.expect(A0, START_OK);
-        s.tune_ok("a", channel_max, frame_max);
-        s.expect_any_end("a");
+    let too_much = [(2048, 131_072), (0, 131_072), (2047, 131_073), (2047, 0)];
+    let too_little = [(2047, 4095), (2047, 1)];
+    let refused: Vec<_> = too_much.into_iter().chain(too_little).collect();
+    for (line, (channel_max, frame_max)) in LINES.into_iter().zip(&refused) {
+        s.begin_tuning(line);
+        s.tune_ok(line, *channel_max, *frame_max);
+    }
+    for (line, _) in LINES.into_iter().zip(&refused) {
+        s.expect_any_end(line);
     }
     for (channel_max, frame_max) in [(1, 4096), (2047, 131_071)] {
-        s.greet("a");
-        s.log_in("a", "guest", "guest");
-        s.expect(A0, START_OK);
+        s.begin_tuning("a");
         s.tune_ok("a", channel_max, frame_max);
-        s.call(
-            A0,
-            connection::Open {
-                virtual_host: short("/"),
-            },
-        );
+        s.call(A0, open("/"));
         s.open_channel(A1);
         s.leave("a");
     }
 }
 
 pub fn virtual_hosts(s: &mut Session) {
-    for name in ["unknown", ""] {
-        s.greet("a");
-        s.log_in("a", "guest", "guest");
-        s.expect(A0, START_OK);
+    for name in ["unknown", "", "%2f"] {
+        s.begin_tuning("a");
         s.tune_ok("a", 2047, 131_072);
-        s.fatal(
-            A0,
-            connection::Open {
-                virtual_host: short(name),
-            },
-        );
+        s.fatal(A0, open(name));
     }
 }
 
 pub fn steps_out_of_turn(s: &mut Session) {
     s.note("open in place of start-ok");
-    s.greet("a");
-    s.send(
-        A0,
-        connection::Open {
-            virtual_host: short("/"),
-        },
-    );
-    s.expect_any_end("a");
-
+    s.begin("a");
+    s.send(A0, open("/"));
     s.note("open in place of tune-ok");
-    s.greet("a");
-    s.log_in("a", "guest", "guest");
-    s.expect(A0, START_OK);
-    s.send(
-        A0,
-        connection::Open {
-            virtual_host: short("/"),
-        },
-    );
-    s.expect_any_end("a");
-
+    s.begin_tuning("b");
+    s.send(("b", 0), open("/"));
+    s.note("close in place of start-ok");
+    s.begin("c");
+    s.send(("c", 0), goodbye());
+    s.note("close in place of tune-ok");
+    s.begin_tuning("d");
+    s.send(("d", 0), goodbye());
     s.note("a channel before open");
-    s.greet("a");
-    s.log_in("a", "guest", "guest");
-    s.expect(A0, START_OK);
-    s.tune_ok("a", 2047, 131_072);
-    s.fatal(A1, amqp_uring::protocol::channel::Open {});
+    s.begin_tuning("e");
+    s.tune_ok("e", 2047, 131_072);
+    s.send(("e", 1), channel::Open {});
+    for line in ["a", "b", "c", "d", "e"] {
+        s.expect_any_end(line);
+    }
+}
 
-    s.note("close before start-ok");
-    s.greet("a");
-    s.send(A0, goodbye());
-    s.expect_any_end("a");
-
+pub fn steps_once_more(s: &mut Session) {
     s.note("secure-ok that nobody asked for");
     s.open("a");
     s.fatal(
@@ -199,35 +151,29 @@ pub fn steps_out_of_turn(s: &mut Session) {
             response: long("x"),
         },
     );
-
-    s.note("start-ok once more");
+    s.note("start-ok");
     s.open("a");
-    s.log_in("a", "guest", "guest");
-    s.expect_any_end("a");
-
-    s.note("tune-ok once more");
+    s.log_in("a", "guest", "guest", &client_properties());
+    s.expect_close("a");
+    s.note("tune-ok");
     s.open("a");
     s.tune_ok("a", 2047, 131_072);
-    s.expect_any_end("a");
-
-    s.note("open once more");
+    s.expect_close("a");
+    s.note("open");
     s.open("a");
-    s.fatal(
-        A0,
-        connection::Open {
-            virtual_host: short("/"),
-        },
-    );
+    s.fatal(A0, open("/"));
+    s.note("a protocol header");
+    s.open("a");
+    s.raw("a", "protocol header", b"AMQP\0\0\x09\x01");
+    s.expect_close("a");
 }
 
 pub fn update_secret(s: &mut Session) {
     s.open("a");
-    s.send(
-        A0,
-        connection::UpdateSecret {
-            new_secret: long("guest"),
-            reason: short("it is time"),
-        },
-    );
-    s.expect(A0, &["connection.update-secret-ok"]);
+    let (new_secret, reason) = (long("guest"), short("it is time"));
+    s.call(A0, connection::UpdateSecret { new_secret, reason });
+    s.note("one that is wrong: a password is not looked at again");
+    let new_secret = long("wrong");
+    s.call(A0, connection::UpdateSecret { new_secret, reason });
+    s.open_channel(A1);
 }

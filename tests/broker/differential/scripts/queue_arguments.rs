@@ -187,7 +187,9 @@ pub fn time_to_live(s: &mut Session) {
         &properties(|set| set.expiration("1")),
         b"4",
     );
-    s.call_until(A1, take("arguments.ttl"), "basic.get-empty");
+    s.call_until(A1, passive("arguments.ttl"), |reply| {
+        reply.text("message_count") == "0"
+    });
     s.note("one that lasts keeps its expiration");
     publish_and_wait(
         s,
@@ -202,11 +204,9 @@ pub fn time_to_live(s: &mut Session) {
     s.note("a queue without use goes");
     let soon = table([("x-expires", int(1))]);
     s.call(A1, queue_with("arguments.expires", &soon));
-    s.call_until(
-        A1,
-        bind("arguments.expires", "amq.direct", "arguments.expires"),
-        "channel.close",
-    );
+    s.call_until(A1, bind("arguments.expires", "amq.direct", "k"), |reply| {
+        reply.is("channel.close")
+    });
 }
 
 pub fn priorities(s: &mut Session) {

@@ -196,13 +196,13 @@ pub fn exclusive(s: &mut Session) {
     s.note("publishing is free to all");
     s.publish(B1, to_queue("queues.mine"), &plain(), b"1");
     s.call(B1, prefetch(0));
-    s.call_until(A1, passive("queues.mine"), "queue.declare-ok");
+    s.call(A1, passive("queues.mine"));
     s.note("it goes with its connection");
     s.leave("a");
     s.refused(B1, passive("queues.mine"));
 }
 
-pub fn reserved_names(s: &mut Session) {
+pub fn names(s: &mut Session) {
     s.open_with(A1);
     s.refused(A1, queue("amq.mine"));
     s.refused(A1, queue("amq."));
@@ -210,6 +210,16 @@ pub fn reserved_names(s: &mut Session) {
     s.call(A1, delete("amq.mine"));
     s.call(A1, queue("amq"));
     s.call(A1, delete("amq"));
+    s.note("line breaks are taken out");
+    s.call(A1, queue("queues.\r\nbroken"));
+    s.call(A1, passive("queues.broken"));
+    s.call(A1, delete("queues.\nbroken"));
+    s.refused(A1, passive("queues.broken"));
+    s.note("a name of 255 octets");
+    let long = "n".repeat(255);
+    s.call(A1, queue(&long));
+    s.call(A1, delete(&long));
+    s.refused(A1, passive(&long));
 }
 
 pub fn unknown(s: &mut Session) {

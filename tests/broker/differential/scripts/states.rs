@@ -3,7 +3,7 @@
 use amqp_uring::protocol::{basic, channel, connection};
 
 use crate::differential::methods::{
-    close_channel, delete, get, goodbye, passive, plain, queue, short, to, to_queue,
+    close_channel, delete, get, goodbye, open, passive, plain, queue, to, to_queue,
 };
 use crate::differential::session::{A0, A1, A2, FRAME_MAX, Session};
 
@@ -35,16 +35,9 @@ pub fn channels(s: &mut Session) {
 
     s.note("the limit is one on how many are open, not on their numbers");
     s.open_with(("a", 65_535));
-    s.greet("a");
-    s.log_in("a", "guest", "guest");
-    s.expect(A0, &["connection.tune"]);
+    s.begin_tuning("a");
     s.tune_ok("a", 2, FRAME_MAX);
-    s.call(
-        A0,
-        connection::Open {
-            virtual_host: short("/"),
-        },
-    );
+    s.call(A0, open("/"));
     s.open_channel(A1);
     s.open_channel(("a", 7));
     s.fatal(A2, channel::Open {});
