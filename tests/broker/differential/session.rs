@@ -62,6 +62,11 @@ impl Received {
         })
     }
 
+    /// Whether it is a `queue.declare-ok` with so many messages.
+    pub fn counts(&self, messages: u32) -> bool {
+        self.is("queue.declare-ok") && self.text("message_count") == messages.to_string()
+    }
+
     /// The property `reply_to`. Empty when there is none.
     pub fn reply_to(&self) -> String {
         let Some(Ok(header)) = self
@@ -428,7 +433,8 @@ impl Session {
         self.expect_end(line);
     }
 
-    /// Sends a method again and again, until the reply is as it should be. Only the last one is written down.
+    /// Sends a method again and again, until the reply is as it should be. Only the last one is written down. For what
+    /// takes its time, and for counts: RabbitMQ's queues answer a `queue.declare` before what they were sent earlier.
     pub fn call_until<'m>(
         &mut self,
         place: Place,

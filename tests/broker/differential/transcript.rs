@@ -10,6 +10,7 @@
 //! | addresses of direct reply-to, `amq.rabbitmq.reply-to.…` | likewise | random |
 //! | `time` in `x-death` | `…` | the clock |
 //! | entries of a field table | in the order of their names | a table has no order |
+//! | order of the mechanisms in `connection.start` | that of their names | RabbitMQ's changes from start to start |
 //! | line breaks in reply texts, with the spaces after them | left out | how Erlang prints a long term |
 
 use std::fmt::{Display, Write};
@@ -41,6 +42,7 @@ impl Transcript {
             line = numbered(&line, prefix, known);
         }
         if line.contains("connection.start ") {
+            line = with_mechanisms_in_order(&line);
             for entry in IDENTITY {
                 line = hidden(&line, &format!("\"{entry}\": LongStr(\""), "\")", "…");
             }
@@ -97,6 +99,17 @@ fn hidden(line: &str, before: &str, after: &str, instead: &str) -> String {
     text
 }
 
+fn with_mechanisms_in_order(line: &str) -> String {
+    let (before, after) = (" mechanisms=\"", "\"");
+    let Some((start, rest)) = line.split_once(before) else {
+        return line.into();
+    };
+    let (mechanisms, rest) = rest.split_once(after).unwrap_or((rest, ""));
+    let mut mechanisms: Vec<_> = mechanisms.split(' ').collect();
+    mechanisms.sort_unstable();
+    format!("{start}{before}{}{after}{rest}", mechanisms.join(" "))
+}
+
 /// Takes line breaks out, which are escaped here.
 fn in_one_line(line: &str) -> String {
     let mut pieces = line.split("\\n");
@@ -114,6 +127,7 @@ fn what_is_different_each_time_is_not_in_a_transcript() {
     transcript.push("< a/1 no queue 'amq.gen-B' but 'amq.gen-9_x-A' in amq.gen-");
     transcript.push("{\"time\": Timestamp(17), \"timestamp\": Timestamp(18)}");
     transcript.push("connection.start {\"product\": LongStr(\"RabbitMQ\"), \"x\": LongStr(\"y\")}");
+    transcript.push("connection.start mechanisms=\"PLAIN AMQPLAIN\" locales=\"en_US\"");
     transcript.push("connection.close reply_text=\"{a,\\n     0}\" class_id=0");
     assert_eq!(
         transcript.text(),
@@ -121,6 +135,7 @@ fn what_is_different_each_time_is_not_in_a_transcript() {
          < a/1 no queue 'amq.gen-2' but 'amq.gen-1' in amq.gen-\n\
          {\"time\": Timestamp(…), \"timestamp\": Timestamp(18)}\n\
          connection.start {\"product\": LongStr(\"…\"), \"x\": LongStr(\"y\")}\n\
+         connection.start mechanisms=\"AMQPLAIN PLAIN\" locales=\"en_US\"\n\
          connection.close reply_text=\"{a,0}\" class_id=0\n"
     );
 }

@@ -100,18 +100,18 @@ pub fn prefetch_of_each_consumer(s: &mut Session) {
         s.publish(A1, to_queue("consumers.window"), &plain(), body);
     }
     s.expect(A2, &["basic.deliver", "basic.deliver"]);
-    s.call(A1, passive("consumers.window"));
+    s.call_until(A1, passive("consumers.window"), |reply| reply.counts(4));
     s.note("each answer makes room for one");
     s.send(A2, ack(1));
     s.expect(A2, &["basic.deliver"]);
     s.send(A2, nack(2, false, false));
     s.expect(A2, &["basic.deliver"]);
-    s.call(A1, passive("consumers.window"));
+    s.call_until(A1, passive("consumers.window"), |reply| reply.counts(2));
     s.note("another window for the next consumer");
     s.call(A2, prefetch(1));
     s.call(A2, consume("consumers.window", "one"));
     s.expect(A2, &["basic.deliver"]);
-    s.call(A1, passive("consumers.window"));
+    s.call_until(A1, passive("consumers.window"), |reply| reply.counts(1));
     s.note("both are full");
     s.send(A2, ack_up_to(0));
     s.expect(A2, &["basic.deliver"]);
@@ -137,7 +137,7 @@ pub fn prefetch_of_the_channel(s: &mut Session) {
         s.publish(A1, to_queue("consumers.shared"), &plain(), body);
     }
     s.expect(A2, &["basic.deliver", "basic.deliver"]);
-    s.call(A1, passive("consumers.shared"));
+    s.call_until(A1, passive("consumers.shared"), |reply| reply.counts(4));
     s.note("a get is not held back by the window");
     s.call(A2, get("consumers.shared"));
     s.send(A2, ack_up_to(2));
@@ -151,7 +151,7 @@ pub fn prefetch_of_the_channel(s: &mut Session) {
         },
     );
     s.expect(A2, &["basic.deliver"]);
-    s.call(A1, passive("consumers.shared"));
+    s.call_until(A1, passive("consumers.shared"), |reply| reply.counts(0));
     s.call(A2, cancel("t"));
     s.call(A1, delete("consumers.shared"));
 
@@ -177,7 +177,6 @@ pub fn without_acks(s: &mut Session) {
     s.expect(A2, &["basic.deliver", "basic.deliver", "basic.deliver"]);
     s.note("there is nothing to acknowledge");
     s.refused(A2, ack(1));
-    s.call(A1, passive("consumers.free"));
     s.call(A1, delete("consumers.free"));
 }
 

@@ -4,7 +4,8 @@ use amqp_uring::protocol::{FieldTable, basic, confirm, queue as class};
 
 use crate::differential::methods::{
     ack, bind, cancel, consume, consume_no_ack, delete, delete_exchange, exchange, get, int, nack,
-    passive, plain, properties, queue, queue_with, reject, table, text, to, to_queue,
+    passive, plain, properties, publish_and_wait, queue, queue_with, reject, table, text, to,
+    to_queue,
 };
 use crate::differential::session::{A1, A2, Session};
 
@@ -209,10 +210,9 @@ pub fn in_a_circle(s: &mut Session) {
         ("x-message-ttl", int(1)),
     ]);
     s.call(A1, queue_with("dead.circle", &circle));
-    s.publish(A1, to_queue("dead.circle"), &plain(), b"1");
-    s.call_until(A1, passive("dead.circle"), |reply| {
-        reply.text("message_count") == "0"
-    });
+    s.call(A1, confirm::Select::default());
+    publish_and_wait(s, A1, to_queue("dead.circle"), &plain(), b"1");
+    s.call_until(A1, passive("dead.circle"), |reply| reply.counts(0));
     s.call(A1, delete("dead.circle"));
 }
 

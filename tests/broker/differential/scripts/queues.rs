@@ -18,7 +18,7 @@ pub fn declaring(s: &mut Session) {
     s.note("counts of messages and of consumers");
     s.publish(A1, to_queue("queues.declared"), &plain(), b"1");
     s.publish(A1, to_queue("queues.declared"), &plain(), b"2");
-    s.call(A1, passive("queues.declared"));
+    s.call_until(A1, passive("queues.declared"), |reply| reply.counts(2));
     s.open_channel(A2);
     s.call(A2, consume("queues.declared", "t"));
     s.expect(A2, &["basic.deliver", "basic.deliver"]);
@@ -196,7 +196,7 @@ pub fn exclusive(s: &mut Session) {
     s.note("publishing is free to all");
     s.publish(B1, to_queue("queues.mine"), &plain(), b"1");
     s.call(B1, prefetch(0));
-    s.call(A1, passive("queues.mine"));
+    s.call_until(A1, passive("queues.mine"), |reply| reply.counts(1));
     s.note("it goes with its connection");
     s.leave("a");
     s.refused(B1, passive("queues.mine"));
