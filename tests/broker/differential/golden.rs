@@ -27,6 +27,11 @@ fn read() -> BTreeMap<String, String> {
     sections
 }
 
+/// Of which scripts there is a transcript.
+pub fn names() -> Vec<String> {
+    read().into_keys().collect()
+}
+
 /// Puts a transcript into the file, in place of the one that was there.
 pub fn record(script: &str, transcript: &str) {
     static FILE: Mutex<()> = Mutex::new(());

@@ -1,11 +1,9 @@
 //! Methods and their arguments in few words.
 
 use amqp_uring::protocol::{
-    FieldTable, LongStr, Properties, PropertiesBuilder, ShortStr, Value, basic, channel,
-    connection, exchange, queue,
+    FieldArray, FieldTable, LongStr, Properties, PropertiesBuilder, ShortStr, Value, basic,
+    channel, connection, exchange, queue,
 };
-
-use super::session::{Place, Session};
 
 pub fn short(text: &str) -> ShortStr<'_> {
     ShortStr::new(text).expect("at most 255 octets")
@@ -21,6 +19,15 @@ pub fn table<const N: usize>(entries: [(&str, Value<'_>); N]) -> FieldTable {
         table.insert(name, value).expect("a table entry");
     }
     table
+}
+
+/// What stands in `CC` and `BCC`.
+pub fn list<const N: usize>(texts: [&str; N]) -> FieldArray {
+    let mut list = FieldArray::new();
+    for text in texts {
+        list.push(text).expect("a text");
+    }
+    list
 }
 
 pub fn text(text: &str) -> Value<'_> {
@@ -282,16 +289,4 @@ pub fn plain() -> Properties {
 
 pub fn properties(set: impl FnOnce(PropertiesBuilder) -> PropertiesBuilder) -> Properties {
     set(Properties::builder()).build().expect("properties")
-}
-
-/// Publishes in confirm mode. One at a time: how many acks the broker makes one is a matter of time.
-pub fn publish_and_wait(
-    s: &mut Session,
-    place: Place,
-    publish: basic::Publish<'_>,
-    properties: &Properties,
-    body: &[u8],
-) {
-    s.publish(place, publish, properties, body);
-    s.expect_one(place, "basic.ack");
 }

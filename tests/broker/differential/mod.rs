@@ -5,7 +5,7 @@
 //! RabbitMQ, where there is one. To write the file anew, or a new script into it:
 //!
 //! ```sh
-//! AMQP_URING_RECORD=1 tests/run --features broker --test broker differential::rabbitmq
+//! AMQP_URING_RECORD=1 tests/run --test broker rabbitmq
 //! ```
 
 mod golden;
@@ -53,19 +53,27 @@ fn compare_rabbitmq(name: &str, script: fn(&mut Session)) {
     golden::record(name, &transcript);
 }
 
+/// The name of a script, as it stands in the file of transcripts.
+macro_rules! name {
+    ($file:ident $script:ident) => {
+        concat!(stringify!($file), "::", stringify!($script))
+    };
+}
+
 /// A test for each script, on RabbitMQ.
-macro_rules! on_each_broker {
+macro_rules! scripts {
     ($($file:ident { $($script:ident)* })*) => {
+        const SCRIPTS: &[&str] = &[$($(name!($file $script)),*),*];
+
         mod rabbitmq {
             $(mod $file {
+                use crate::differential::{compare_rabbitmq, scripts};
+
                 $(
                     #[test]
                     #[ignore = "needs RabbitMQ: tests/run starts one"]
                     fn $script() {
-                        super::super::compare_rabbitmq(
-                            concat!(stringify!($file), "::", stringify!($script)),
-                            super::super::scripts::$file::$script,
-                        );
+                        compare_rabbitmq(name!($file $script), scripts::$file::$script);
                     }
                 )*
             })*
@@ -73,7 +81,7 @@ macro_rules! on_each_broker {
     };
 }
 
-on_each_broker! {
+scripts! {
     acks {
         getting
         of_one_and_of_many
@@ -114,8 +122,11 @@ on_each_broker! {
     frames {
         malformed
         methods_that_there_are_not
+        malformed_methods
         methods_that_only_a_server_sends
         content_out_of_order
+        malformed_headers
+        malformed_properties
         bodies_of_other_sizes
         channels_and_zero
         access_request
@@ -132,6 +143,10 @@ on_each_broker! {
         steps_out_of_turn
         steps_once_more
         update_secret
+    }
+    headers {
+        matching
+        equal_bindings
     }
     publishing {
         confirms
@@ -172,7 +187,6 @@ on_each_broker! {
         internal_exchanges
         alternate_exchanges
         topics
-        headers
         cc_and_bcc
         default_exchange
     }
@@ -187,4 +201,11 @@ on_each_broker! {
         acks
         modes
     }
+}
+
+#[test]
+fn the_file_of_transcripts_holds_each_script_and_nothing_else() {
+    let mut names = SCRIPTS.to_vec();
+    names.sort_unstable();
+    assert_eq!(golden::names(), names);
 }

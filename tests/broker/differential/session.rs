@@ -268,6 +268,18 @@ impl Session {
         }
     }
 
+    /// Publishes in confirm mode. One at a time: how many acks the broker makes one is a matter of time.
+    pub fn publish_confirmed(
+        &mut self,
+        place: Place,
+        publish: basic::Publish<'_>,
+        properties: &Properties,
+        body: &[u8],
+    ) {
+        self.publish(place, publish, properties, body);
+        self.expect_one(place, "basic.ack");
+    }
+
     // --- receiving ----------------------------------------------------------------------------------------------------
 
     /// Takes methods of these names, in this order, from a channel, each with its content.

@@ -1,11 +1,10 @@
 //! Where messages go that a queue gives up, and what is written on them.
 
-use amqp_uring::protocol::{FieldTable, basic, confirm, queue as class};
+use amqp_uring::protocol::{FieldTable, confirm, queue as class};
 
 use crate::differential::methods::{
-    ack, bind, cancel, consume, consume_no_ack, delete, delete_exchange, exchange, get, int, nack,
-    passive, plain, properties, publish_and_wait, queue, queue_with, reject, table, text, to,
-    to_queue,
+    ack, bind, cancel, consume, consume_no_ack, delete, delete_exchange, exchange, get, int, list,
+    nack, passive, plain, properties, queue, queue_with, reject, table, text, to, to_queue,
 };
 use crate::differential::session::{A1, A2, Session};
 
@@ -144,9 +143,8 @@ pub fn keys_and_exchanges(s: &mut Session) {
     s.send(A1, reject(1, false));
     s.expect(A2, &["basic.deliver"]);
     s.note("CC stays too");
-    let mut more = amqp_uring::protocol::FieldArray::new();
-    more.push("dead.more").expect("a text");
-    let cc = table([("CC", amqp_uring::protocol::Value::Array(more.as_array()))]);
+    let more = list(["dead.more"]);
+    let cc = table([("CC", more.as_array().into())]);
     s.publish(
         A1,
         to("amq.topic", "dead.key"),
@@ -184,12 +182,7 @@ pub fn more_than_once(s: &mut Session) {
     s.note("counts, and the latest death first");
     let (mut here, mut other) = ("dead.there", "dead.back");
     for tag in 1..=4 {
-        s.call(
-            A2,
-            basic::Consume {
-                ..consume(here, "t")
-            },
-        );
+        s.call(A2, consume(here, "t"));
         s.expect(A2, &["basic.deliver"]);
         s.send(A2, reject(tag, false));
         s.call(A2, cancel("t"));
@@ -211,7 +204,7 @@ pub fn in_a_circle(s: &mut Session) {
     ]);
     s.call(A1, queue_with("dead.circle", &circle));
     s.call(A1, confirm::Select::default());
-    publish_and_wait(s, A1, to_queue("dead.circle"), &plain(), b"1");
+    s.publish_confirmed(A1, to_queue("dead.circle"), &plain(), b"1");
     s.call_until(A1, passive("dead.circle"), |reply| reply.counts(0));
     s.call(A1, delete("dead.circle"));
 }

@@ -1,6 +1,8 @@
 //! Frames that break the rules, and content that is not whole.
 
-use amqp_uring::protocol::{ContentHeader, Frame, FrameKind, PropertiesRef, basic};
+use amqp_uring::protocol::{
+    ContentHeader, Frame, FrameKind, PropertiesRef, basic, channel, connection,
+};
 
 use crate::differential::methods::{delete, get, goodbye, open, plain, queue, to_queue};
 use crate::differential::session::{A0, A1, A2, FRAME_MAX, Session, encoded};
@@ -38,13 +40,29 @@ pub fn malformed(s: &mut Session) {
     s.expect_close("a");
 }
 
+/// RabbitMQ hangs up without a word.
 pub fn methods_that_there_are_not(s: &mut Session) {
     for (what, payload) in [
-        ("an unknown class", &[0, 61, 0, 10][..]),
-        ("an unknown method", &[0, 60, 0, 99][..]),
+        ("an unknown class", [0, 61, 0, 10]),
+        ("an unknown method", [0, 60, 0, 99]),
+    ] {
+        s.note(what);
+        s.open_with(A1);
+        s.raw("a", "frame", &method_frame(1, &payload));
+        s.expect_any_end("a");
+    }
+}
+
+pub fn malformed_methods(s: &mut Session) {
+    for (what, payload) in [
         ("arguments cut short", &[0, 50, 0, 10, 0, 0, 3, b'q'][..]),
-        ("octets after the arguments", &[0, 20, 0, 41, 1][..]),
-        ("half a method id", &[0, 50, 0][..]),
+        ("octets after the arguments", &[0, 20, 0, 41, 1]),
+        ("half a method id", &[0, 50, 0]),
+        ("nothing", &[]),
+        (
+            "a table with a value of no known type",
+            &[0, 50, 0, 10, 0, 0, 1, b'q', 0, 0, 0, 0, 3, 1, b'k', b'?'],
+        ),
     ] {
         s.note(what);
         s.open_with(A1);
@@ -59,9 +77,9 @@ pub fn methods_that_only_a_server_sends(s: &mut Session) {
     s.open_with(A1);
     s.fatal(A1, basic::QosOk {});
     s.open_with(A1);
-    s.fatal(A1, amqp_uring::protocol::channel::OpenOk {});
+    s.fatal(A1, channel::OpenOk {});
     s.open("a");
-    s.fatal(A0, amqp_uring::protocol::connection::OpenOk {});
+    s.fatal(A0, connection::OpenOk {});
 }
 
 pub fn content_out_of_order(s: &mut Session) {
@@ -99,49 +117,53 @@ pub fn content_out_of_order(s: &mut Session) {
     s.send_header(A1, 1, &plain());
     s.fatal(A1, get("nowhere"));
 
-    s.note("a header of another class");
-    s.open_with(A1);
-    s.send(A1, to_queue("nowhere"));
-    let mut payload = Vec::new();
-    ContentHeader {
-        class_id: 50,
-        ..ContentHeader::new(1, PropertiesRef::default())
-    }
-    .encode(&mut payload);
-    s.raw(
-        "a",
-        "header",
-        &encoded(Frame {
-            kind: FrameKind::Header,
-            channel: 1,
-            payload: &payload,
-        }),
-    );
-    s.expect_close("a");
-
-    s.note("a header with a weight");
-    s.open_with(A1);
-    s.send(A1, to_queue("nowhere"));
-    payload.clear();
-    ContentHeader::new(1, PropertiesRef::default()).encode(&mut payload);
-    payload[3] = 1;
-    s.raw(
-        "a",
-        "header",
-        &encoded(Frame {
-            kind: FrameKind::Header,
-            channel: 1,
-            payload: &payload,
-        }),
-    );
-    s.expect_close("a");
-
     s.note("the content of a method that has none");
     s.open_with(A1);
     s.call(A1, queue("frames.extra"));
     s.call(A1, delete("frames.extra"));
     s.send_header(A1, 0, &plain());
     s.expect_close("a");
+}
+
+/// A content header that is spoilt by `spoil`, after a publish that it belongs to.
+fn spoilt_header(s: &mut Session, what: &str, spoil: impl FnOnce(&mut Vec<u8>)) {
+    s.open_with(A1);
+    s.send(A1, to_queue("nowhere"));
+    let mut payload = Vec::new();
+    ContentHeader::new(0, PropertiesRef::default()).encode(&mut payload);
+    spoil(&mut payload);
+    let frame = Frame {
+        kind: FrameKind::Header,
+        channel: 1,
+        payload: &payload,
+    };
+    s.raw("a", what, &encoded(frame));
+    s.expect_any_end("a");
+}
+
+pub fn malformed_headers(s: &mut Session) {
+    spoilt_header(s, "a header of another class", |payload| payload[1] = 50);
+    spoilt_header(s, "a header with a weight", |payload| payload[3] = 1);
+}
+
+/// RabbitMQ does not look for these, and fails on them.
+pub fn malformed_properties(s: &mut Session) {
+    spoilt_header(s, "no flags", |payload| payload.truncate(12));
+    spoilt_header(s, "octets after the last property", |payload| {
+        payload.push(0)
+    });
+    spoilt_header(s, "a text that is cut short", |payload| {
+        payload[12] = 0x80;
+        payload.push(5);
+    });
+    spoilt_header(s, "a header with a value of no known type", |payload| {
+        payload[12] = 0x20;
+        payload.extend_from_slice(b"\0\0\0\x03\x01k?");
+    });
+    spoilt_header(s, "flags that go on", |payload| {
+        payload[13] = 1;
+        payload.extend_from_slice(&[0, 0]);
+    });
 }
 
 pub fn bodies_of_other_sizes(s: &mut Session) {

@@ -6,6 +6,7 @@ pub mod dead_letters;
 pub mod exchanges;
 pub mod frames;
 pub mod handshake;
+pub mod headers;
 pub mod publishing;
 pub mod queue_arguments;
 pub mod queues;

@@ -1,10 +1,10 @@
 //! Publishing: confirms, returns, contents and what is refused.
 
-use amqp_uring::protocol::{Decimal, FieldArray, Value, basic, confirm};
+use amqp_uring::protocol::{Decimal, FieldArray, Value, basic, confirm, queue as class};
 
 use crate::differential::methods::{
-    consume_no_ack, delete, get, int, mandatory, passive, plain, properties, publish_and_wait,
-    queue, reject, table, take, text, to, to_queue,
+    consume_no_ack, delete, get, int, mandatory, passive, plain, properties, queue, reject, table,
+    take, text, to, to_queue,
 };
 use crate::differential::session::{A1, A2, Session};
 
@@ -14,9 +14,8 @@ pub fn confirms(s: &mut Session) {
     s.note("what came before select has no number");
     s.publish(A1, to_queue("publishing.confirms"), &plain(), b"0");
     s.call(A1, confirm::Select::default());
-    publish_and_wait(s, A1, to_queue("publishing.confirms"), &plain(), b"1");
-    publish_and_wait(
-        s,
+    s.publish_confirmed(A1, to_queue("publishing.confirms"), &plain(), b"1");
+    s.publish_confirmed(
         A1,
         to_queue("publishing.confirms"),
         &properties(|set| set.delivery_mode(2)),
@@ -24,9 +23,9 @@ pub fn confirms(s: &mut Session) {
     );
     s.note("select once more changes nothing");
     s.call(A1, confirm::Select::default());
-    publish_and_wait(s, A1, to_queue("publishing.confirms"), &plain(), b"3");
+    s.publish_confirmed(A1, to_queue("publishing.confirms"), &plain(), b"3");
     s.note("what no queue takes is confirmed too");
-    publish_and_wait(s, A1, to_queue("publishing.unknown"), &plain(), b"4");
+    s.publish_confirmed(A1, to_queue("publishing.unknown"), &plain(), b"4");
     s.note("a return comes before its ack");
     s.publish(A1, mandatory("", "publishing.unknown"), &plain(), b"5");
     s.expect(A1, &["basic.return", "basic.ack"]);
@@ -35,7 +34,7 @@ pub fn confirms(s: &mut Session) {
     s.expect_refusal(A1);
     s.publish(A1, to_queue("publishing.confirms"), &plain(), b"7");
     s.send(A1, confirm::Select { nowait: true });
-    publish_and_wait(s, A1, to_queue("publishing.confirms"), &plain(), b"8");
+    s.publish_confirmed(A1, to_queue("publishing.confirms"), &plain(), b"8");
     s.take_all(A1, "publishing.confirms");
     s.call(A1, delete("publishing.confirms"));
 }
@@ -44,21 +43,19 @@ pub fn durable_messages(s: &mut Session) {
     s.open_with(A1);
     s.call(
         A1,
-        amqp_uring::protocol::queue::Declare {
+        class::Declare {
             durable: true,
             ..queue("publishing.durable")
         },
     );
     s.call(A1, confirm::Select::default());
-    publish_and_wait(
-        s,
+    s.publish_confirmed(
         A1,
         to_queue("publishing.durable"),
         &properties(|set| set.delivery_mode(2)),
         b"1",
     );
-    publish_and_wait(
-        s,
+    s.publish_confirmed(
         A1,
         to_queue("publishing.durable"),
         &properties(|set| set.delivery_mode(1)),
@@ -187,7 +184,7 @@ pub fn every_type_of_header(s: &mut Session) {
             }),
         ),
         ("text", text("text")),
-        ("array", Value::Array(array.as_array())),
+        ("array", array.as_array().into()),
         ("timestamp", Value::Timestamp(1_700_000_000)),
         ("table", (&inner).into()),
         ("void", Value::Void),

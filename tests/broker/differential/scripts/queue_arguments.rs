@@ -3,8 +3,8 @@
 use amqp_uring::protocol::{Value, confirm, queue as class};
 
 use crate::differential::methods::{
-    bind, consume_no_ack, delete, int, passive, plain, properties, publish_and_wait, queue,
-    queue_with, table, take, text, to, to_queue,
+    bind, consume_no_ack, delete, int, passive, plain, properties, queue, queue_with, table, take,
+    text, to, to_queue,
 };
 use crate::differential::session::{A1, A2, Session};
 
@@ -102,7 +102,7 @@ pub fn lengths(s: &mut Session) {
     let three = table([("x-max-length", int(3))]);
     s.call(A1, queue_with("arguments.length", &three));
     for body in [b"1", b"2", b"3", b"4", b"5"] {
-        publish_and_wait(s, A1, to_queue("arguments.length"), &plain(), body);
+        s.publish_confirmed(A1, to_queue("arguments.length"), &plain(), body);
     }
     s.take_all(A1, "arguments.length");
     s.call(A1, delete("arguments.length"));
@@ -111,7 +111,7 @@ pub fn lengths(s: &mut Session) {
     let octets = table([("x-max-length-bytes", int(10))]);
     s.call(A1, queue_with("arguments.length", &octets));
     for body in [&b"1234"[..], b"12345", b"1", b"12", b"12345678901"] {
-        publish_and_wait(s, A1, to_queue("arguments.length"), &plain(), body);
+        s.publish_confirmed(A1, to_queue("arguments.length"), &plain(), body);
         s.call(A1, passive("arguments.length"));
     }
     s.call(A1, delete("arguments.length"));
@@ -119,7 +119,7 @@ pub fn lengths(s: &mut Session) {
     s.note("no room at all");
     let none = table([("x-max-length", int(0))]);
     s.call(A1, queue_with("arguments.length", &none));
-    publish_and_wait(s, A1, to_queue("arguments.length"), &plain(), b"1");
+    s.publish_confirmed(A1, to_queue("arguments.length"), &plain(), b"1");
     s.call(A1, take("arguments.length"));
     s.call(A1, delete("arguments.length"));
 }
@@ -143,7 +143,7 @@ pub fn rejecting_publishes(s: &mut Session) {
         s.expect(A1, &[answer]);
     }
     s.call(A1, take("arguments.full"));
-    publish_and_wait(s, A1, to_queue("arguments.full"), &plain(), b"5");
+    s.publish_confirmed(A1, to_queue("arguments.full"), &plain(), b"5");
     s.note("one queue of two rejects");
     s.call(A1, bind("arguments.full", "amq.direct", "arguments.both"));
     s.call(A1, bind("arguments.open", "amq.direct", "arguments.both"));
@@ -161,27 +161,25 @@ pub fn time_to_live(s: &mut Session) {
     s.note("of the queue: 0 is for those that wait already");
     let zero = table([("x-message-ttl", int(0))]);
     s.call(A1, queue_with("arguments.ttl", &zero));
-    publish_and_wait(s, A1, to_queue("arguments.ttl"), &plain(), b"1");
+    s.publish_confirmed(A1, to_queue("arguments.ttl"), &plain(), b"1");
     s.call(A1, take("arguments.ttl"));
     s.open_channel(A2);
     s.call(A2, consume_no_ack("arguments.ttl", "t"));
-    publish_and_wait(s, A1, to_queue("arguments.ttl"), &plain(), b"2");
+    s.publish_confirmed(A1, to_queue("arguments.ttl"), &plain(), b"2");
     s.expect(A2, &["basic.deliver"]);
     s.call(A1, delete("arguments.ttl"));
     s.expect(A2, &["basic.cancel"]);
 
     s.note("of the message");
     s.call(A1, queue("arguments.ttl"));
-    publish_and_wait(
-        s,
+    s.publish_confirmed(
         A1,
         to_queue("arguments.ttl"),
         &properties(|set| set.expiration("0")),
         b"3",
     );
     s.call(A1, take("arguments.ttl"));
-    publish_and_wait(
-        s,
+    s.publish_confirmed(
         A1,
         to_queue("arguments.ttl"),
         &properties(|set| set.expiration("1")),
@@ -189,8 +187,7 @@ pub fn time_to_live(s: &mut Session) {
     );
     s.call_until(A1, passive("arguments.ttl"), |reply| reply.counts(0));
     s.note("one that lasts keeps its expiration");
-    publish_and_wait(
-        s,
+    s.publish_confirmed(
         A1,
         to_queue("arguments.ttl"),
         &properties(|set| set.expiration("3600000")),

@@ -3,8 +3,8 @@
 use amqp_uring::protocol::confirm;
 
 use crate::differential::methods::{
-    cancel, consume, consume_no_ack, delete, get, mandatory, passive, plain, properties,
-    publish_and_wait, queue, take, to_queue,
+    cancel, consume, consume_no_ack, delete, get, mandatory, passive, plain, properties, queue,
+    take, to_queue,
 };
 use crate::differential::session::{A1, A2, B1, Session};
 
@@ -36,7 +36,7 @@ pub fn a_round_trip(s: &mut Session) {
     s.call(B1, passive(&reply_to));
     s.note("a confirmed one, and a mandatory one");
     s.call(B1, confirm::Select::default());
-    publish_and_wait(s, B1, to_queue(&reply_to), &plain(), b"again");
+    s.publish_confirmed(B1, to_queue(&reply_to), &plain(), b"again");
     s.expect(A1, &["basic.deliver"]);
     s.publish(B1, mandatory("", &reply_to), &plain(), b"and again");
     s.expect(B1, &["basic.return", "basic.ack"]);
@@ -44,7 +44,7 @@ pub fn a_round_trip(s: &mut Session) {
     s.note("to one that is gone");
     s.call(A1, cancel("replies"));
     s.leave("a");
-    publish_and_wait(s, B1, to_queue(&reply_to), &plain(), b"late");
+    s.publish_confirmed(B1, to_queue(&reply_to), &plain(), b"late");
     s.publish(
         B1,
         mandatory("", &reply_to),

@@ -1,10 +1,10 @@
 //! Bindings of queues and exchanges, and which way messages go.
 
-use amqp_uring::protocol::{FieldArray, Value, exchange as exchange_class, queue as queue_class};
+use amqp_uring::protocol::{FieldArray, exchange as exchange_class, queue as queue_class};
 
 use crate::differential::methods::{
-    bind, bind_exchange, delete, delete_exchange, exchange, get, int, mandatory, plain, properties,
-    purge, queue, short, table, take, text, to, to_queue, unbind, unbind_exchange,
+    bind, bind_exchange, delete, delete_exchange, exchange, get, int, list, mandatory, plain,
+    properties, purge, queue, short, table, take, text, to, to_queue, unbind, unbind_exchange,
 };
 use crate::differential::session::{A1, Session};
 
@@ -174,131 +174,16 @@ pub fn topics(s: &mut Session) {
     s.call(A1, delete_exchange("routing.topics"));
 }
 
-pub fn headers(s: &mut Session) {
-    s.open_with(A1);
-    s.call(A1, exchange("routing.headers", "headers"));
-    let bindings = [
-        (
-            "all",
-            table([("x-match", text("all")), ("a", int(1)), ("b", text("two"))]),
-        ),
-        (
-            "any",
-            table([("x-match", text("any")), ("a", int(1)), ("b", text("two"))]),
-        ),
-        ("default", table([("a", int(1))])),
-        ("nothing", table([])),
-        ("any of nothing", table([("x-match", text("any"))])),
-        ("void", table([("c", Value::Void)])),
-        ("wide", table([("a", Value::I64(1))])),
-        ("x", table([("a", int(1)), ("x-a", int(7))])),
-        (
-            "all with x",
-            table([("x-match", text("all-with-x")), ("x-a", int(7))]),
-        ),
-        (
-            "any with x",
-            table([("x-match", text("any-with-x")), ("x-a", int(7))]),
-        ),
-    ];
-    for (name, arguments) in &bindings {
-        let name = format!("routing.headers {name}");
-        s.call(A1, queue(&name));
-        s.call(
-            A1,
-            queue_class::Bind {
-                arguments: arguments.as_table(),
-                ..bind(&name, "routing.headers", "ignored")
-            },
-        );
-    }
-    for (body, headers) in [
-        (&b"none"[..], table([])),
-        (b"a", table([("a", int(1))])),
-        (b"a, b", table([("a", int(1)), ("b", text("two"))])),
-        (b"other b", table([("b", text("three"))])),
-        (b"c", table([("c", text("anything"))])),
-        (b"x", table([("x-a", int(7))])),
-    ] {
-        s.publish(
-            A1,
-            to("routing.headers", ""),
-            &properties(|set| set.headers(&headers)),
-            body,
-        );
-    }
-    s.note("without any headers");
-    s.publish(A1, to("routing.headers", ""), &plain(), b"bare");
-    for (name, _) in &bindings {
-        let name = format!("routing.headers {name}");
-        s.take_all(A1, &name);
-    }
-    s.note("bindings are equal when their arguments are");
-    let (name, arguments) = &bindings[0];
-    let name = format!("routing.headers {name}");
-    s.call(A1, unbind(&name, "routing.headers", "ignored"));
-    s.publish(
-        A1,
-        to("routing.headers", ""),
-        &properties(|set| set.headers(&bindings[1].1)),
-        b"still",
-    );
-    s.call(A1, take(&name));
-    s.call(
-        A1,
-        queue_class::Unbind {
-            arguments: arguments.as_table(),
-            ..unbind(&name, "routing.headers", "ignored")
-        },
-    );
-    s.publish(
-        A1,
-        to("routing.headers", ""),
-        &properties(|set| set.headers(&bindings[1].1)),
-        b"no more",
-    );
-    s.call(A1, take(&name));
-
-    s.note("x-match of no known kind");
-    let wrong = table([("x-match", text("some"))]);
-    s.refused(
-        A1,
-        queue_class::Bind {
-            arguments: wrong.as_table(),
-            ..bind(&name, "routing.headers", "")
-        },
-    );
-    let number = table([("x-match", int(1))]);
-    s.refused(
-        A1,
-        queue_class::Bind {
-            arguments: number.as_table(),
-            ..bind(&name, "routing.headers", "")
-        },
-    );
-    for (name, _) in &bindings {
-        s.call(A1, delete(&format!("routing.headers {name}")));
-    }
-    s.call(A1, delete_exchange("routing.headers"));
-}
-
 pub fn cc_and_bcc(s: &mut Session) {
     s.open_with(A1);
     for name in ["routing.to-1", "routing.cc-2", "routing.bcc-3"] {
         s.call(A1, queue(name));
     }
-    let mut cc = FieldArray::new();
-    cc.push("routing.cc-2")
-        .expect("a text")
-        .push("routing.unknown")
-        .expect("a text")
-        .push("routing.to-1")
-        .expect("a text");
-    let mut bcc = FieldArray::new();
-    bcc.push("routing.bcc-3").expect("a text");
+    let cc = list(["routing.cc-2", "routing.unknown", "routing.to-1"]);
+    let bcc = list(["routing.bcc-3"]);
     let headers = table([
-        ("CC", Value::Array(cc.as_array())),
-        ("BCC", Value::Array(bcc.as_array())),
+        ("CC", cc.as_array().into()),
+        ("BCC", bcc.as_array().into()),
         ("other", int(1)),
     ]);
     s.publish(
@@ -322,7 +207,7 @@ pub fn cc_and_bcc(s: &mut Session) {
     s.expect_refusal(A1);
     let mut numbers = FieldArray::new();
     numbers.push(int(5)).expect("a number");
-    let number_cc = table([("BCC", Value::Array(numbers.as_array()))]);
+    let number_cc = table([("BCC", numbers.as_array().into())]);
     s.publish(
         A1,
         to_queue("routing.to-1"),

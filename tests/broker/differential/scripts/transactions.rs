@@ -3,8 +3,7 @@
 use amqp_uring::protocol::{confirm, tx};
 
 use crate::differential::methods::{
-    ack, close_channel, delete, get, mandatory, passive, plain, publish_and_wait, queue, reject,
-    to, to_queue,
+    ack, close_channel, delete, get, mandatory, passive, plain, queue, reject, to, to_queue,
 };
 use crate::differential::session::{A1, A2, Session};
 
@@ -84,6 +83,6 @@ pub fn modes(s: &mut Session) {
     s.refused(A1, tx::Commit {});
     s.call(A1, queue("tx.modes"));
     s.call(A1, confirm::Select::default());
-    publish_and_wait(s, A1, to_queue("tx.modes"), &plain(), b"1");
+    s.publish_confirmed(A1, to_queue("tx.modes"), &plain(), b"1");
     s.call(A1, delete("tx.modes"));
 }
