@@ -9,12 +9,14 @@
 //! | [`protocol`] | frames, methods, properties, field tables: bytes to borrowed values and back |
 //! | [`connection`] | one AMQP connection as a state machine without I/O and without a clock |
 //! | [`buffer`] | receive chunks and their views, send segments |
-//! | [`driver`] | how bytes move: io_uring |
+//! | [`driver`] | how bytes move: io_uring, epoll, a tokio-uring runtime, or a simulated world |
 //! | `engine` (re-exported here) | workers, consumers, publishers, topology: what a user holds |
 
 #[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
 compile_error!("amqp-uring runs on Linux on x86_64 only: it is built on io_uring");
 
+#[cfg(feature = "broker")]
+pub mod broker;
 pub mod buffer;
 pub mod connection;
 pub mod driver;

@@ -4,12 +4,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The layers in order; each may use those before it that are named beside it.
-const LAYERS: [(&str, &[&str]); 5] = [
+const LAYERS: [(&str, &[&str]); 6] = [
     ("protocol", &[]),
     ("connection", &["protocol"]),
     ("buffer", &[]),
     ("driver", &["buffer"]),
     ("engine", &["protocol", "connection", "buffer", "driver"]),
+    ("broker", &["protocol", "buffer", "driver"]),
 ];
 
 /// Folders that may hold `unsafe` code.

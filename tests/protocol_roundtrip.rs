@@ -447,6 +447,17 @@ proptest! {
     }
 
     #[test]
+    fn properties_are_built_on_from_those_that_came(mut model in message_properties()) {
+        let properties = build(&model);
+        let builder = properties.as_ref().to_builder().unwrap();
+        prop_assert_eq!(&builder.clone().build().unwrap(), &properties);
+        model.texts.remove(&7);
+        model.texts.insert(12, "changed".to_owned());
+        let changed = builder.without_expiration().app_id("changed").build();
+        prop_assert_eq!(changed.unwrap(), build(&model));
+    }
+
+    #[test]
     fn properties_read_as_they_were_built(model in message_properties(), body_size: u64) {
         let properties = build(&model);
         let mut payload = Vec::new();

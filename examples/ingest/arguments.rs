@@ -7,9 +7,6 @@ use clap::{CommandFactory, Parser, error::ErrorKind};
 
 use crate::identity::Source;
 
-/// Where the broker is when nothing says so.
-const URI_DEFAULT: &str = "amqp://guest:guest@localhost";
-
 /// How long the queue must have been empty for `--consume-only` to end.
 const IDLE_DEFAULT: Duration = Duration::from_secs(5);
 
@@ -33,7 +30,7 @@ struct Arguments {
     #[arg(long, value_name = "FILE", required_unless_present = "publish_only")]
     database: Option<PathBuf>,
 
-    /// The broker [default: amqp://guest:guest@localhost]
+    /// The broker [default: one inside this program, which keeps nothing when it ends]
     #[arg(long, env = "AMQP_URL", hide_env_values = true)]
     uri: Option<String>,
 
@@ -69,8 +66,8 @@ struct Arguments {
 /// What to do.
 #[derive(Debug)]
 pub struct Plan {
-    /// The broker's URI. It may hold a password.
-    pub uri: String,
+    /// The broker's URI, which may hold a password; `None` for a broker inside this program.
+    pub uri: Option<String>,
     /// The queue's name.
     pub queue: String,
     /// The publishing half, unless only the other is wanted.
@@ -130,11 +127,14 @@ impl Arguments {
             batch,
             idle: idle.unwrap_or(IDLE_DEFAULT),
         });
+        let uri = self.uri.filter(|uri| !uri.is_empty());
+        if uri.is_none() && (publish.is_none() || store.is_none()) {
+            return Err(
+                "one half alone needs a broker that keeps the messages: --uri URI".to_owned(),
+            );
+        }
         Ok(Plan {
-            uri: self
-                .uri
-                .filter(|uri| !uri.is_empty())
-                .unwrap_or_else(|| URI_DEFAULT.to_owned()),
+            uri,
             queue: self.queue,
             publish,
             store,

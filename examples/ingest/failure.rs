@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use amqp_uring::broker::BrokerError;
 use amqp_uring::{CancelReason, ConfirmCounts, ConnectCause};
 use thiserror::Error;
 
@@ -43,6 +44,9 @@ pub enum Failure {
         /// Its id.
         message_id: String,
     },
+    /// The broker inside this program cannot be started.
+    #[error("cannot start a broker inside this program: {0}; to use another one: --uri URI")]
+    Embedded(BrokerError),
     /// The broker is not to be had.
     #[error("{error}{}", hint(error))]
     Connect {

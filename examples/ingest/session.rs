@@ -5,6 +5,7 @@ use std::io::Read;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
+use amqp_uring::broker::Broker;
 use amqp_uring::{Engine, Queue};
 
 use crate::arguments::{Plan, PublishPlan, StorePlan};
@@ -77,7 +78,13 @@ pub fn run(plan: &Plan, interrupt: &Interrupt, tally: &mut Tally) -> Result<Ende
         .map(|store| Database::open(&store.database))
         .transpose()?;
 
-    let engine = connect(&plan.uri)?;
+    // A broker of this program's own lives until the engine has ended.
+    let broker = match &plan.uri {
+        Some(_) => None,
+        None => Some(Broker::builder().start().map_err(Failure::Embedded)?),
+    };
+    let uri = plan.uri.as_deref().or(broker.as_ref().map(Broker::uri));
+    let engine = connect(uri.unwrap_or_default())?;
     let queue = engine
         .declare(&Queue::durable(&plan.queue))
         .wait(CALL_TIMEOUT)?;

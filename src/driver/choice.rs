@@ -24,10 +24,12 @@ pub enum Driver {
     /// A ring of its own inside a tokio-uring runtime, whose thread it shares with the runtime's tasks. Needs the
     /// feature `tokio-uring`.
     TokioUring,
+    /// A simulated network: that of an engine that was started in a simulated world (feature `sim`), and of no other.
+    Sim,
 }
 
 impl Driver {
-    /// Those that move octets, which [`Driver::Auto`] leads to.
+    /// Those that move octets of the system's sockets, which [`Driver::Auto`] leads to.
     pub const ALL: [Self; 3] = [Self::Uring, Self::Epoll, Self::TokioUring];
 
     /// The name in the environment variable and on command lines.
@@ -38,6 +40,7 @@ impl Driver {
             Self::Uring => "uring",
             Self::Epoll => "epoll",
             Self::TokioUring => "tokio-uring",
+            Self::Sim => "sim",
         }
     }
 }
@@ -121,6 +124,7 @@ impl Choice {
                 driver: Driver::TokioUring,
                 feature: "tokio-uring",
             }),
+            Driver::Sim => Err(DriverError::NoWorld),
             driver => Ok(Self { driver, reason }),
         }
     }
@@ -154,6 +158,13 @@ mod tests {
             "kqueue".parse::<Driver>().unwrap_err().to_string(),
             "there is no driver \"kqueue\": choose auto, uring, epoll or tokio-uring"
         );
+    }
+
+    #[test]
+    fn the_simulated_one_is_chosen_by_no_name_and_in_no_system() {
+        assert!("sim".parse::<Driver>().is_err());
+        let chosen = Choice::new(Some(Driver::Sim));
+        assert!(matches!(chosen, Err(DriverError::NoWorld)));
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! names those there are.
 //!
 //! ```text
-//!            connect, send, close                      Connected, Received, Sent, Lost
+//!            connect, adopt, send, close               Connected, Received, Sent, Lost
 //!  worker ───────────────────────▶ driver ── turn() ─────────────────────────────────▶ worker
 //!                                     ▲
 //!  other threads ── Waker::wake() ────┘   ends a turn that sleeps
@@ -27,8 +27,13 @@ use crate::buffer::{Filled, Segment};
 
 mod choice;
 pub mod epoll;
+mod mailbox;
 mod options;
+mod run;
+#[cfg(feature = "sim")]
+pub mod sim;
 mod slots;
+mod sockets;
 #[cfg(test)]
 mod tests;
 #[cfg(feature = "tokio-uring")]
@@ -37,11 +42,19 @@ pub mod uring;
 mod waker;
 
 pub use choice::{Choice, Driver, Reason, UnknownDriver};
+pub(crate) use mailbox::{Mailbox, MailboxClosed};
 pub use options::{Incremental, Options};
+pub(crate) use run::run;
 pub use waker::Waker;
 
 /// Moves octets. See the module's page for what every implementation keeps.
 pub trait Drive {
+    /// What time it is for this driver: that of its deadlines. Whoever has a driver asks it and not the system's clock, so
+    /// that a simulated driver's time reaches everything.
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
+
     /// Starts a TCP connection, with `TCP_NODELAY`. The result arrives as [`Event::Connected`] or [`Event::Lost`].
     ///
     /// There is no time limit of its own: close the link when a deadline passes.
@@ -62,6 +75,12 @@ pub trait Drive {
 
     /// An empty buffer to encode into, recycled where possible.
     fn spare(&mut self) -> Vec<u8>;
+
+    /// Stops (`false`) or resumes (`true`) receiving on a link; a new link receives. While it is stopped, the kernel's
+    /// buffers fill up and then the peer is held back. Octets that were on their way to this process when it was stopped
+    /// may still come for a moment. Once it is resumed everything comes, in order, and then the end of the link if it has
+    /// ended meanwhile, which may go unnoticed until then.
+    fn set_reading(&mut self, link: Link, reading: bool);
 
     /// Closes a link now, whatever it is doing. What the kernel has not taken yet is not sent. No event follows.
     fn close(&mut self, link: Link);
@@ -96,6 +115,21 @@ pub trait Drive {
 
     /// What this driver has done so far and what it holds now.
     fn stats(&self) -> DriverStats;
+}
+
+/// A driver that takes over connections that were accepted elsewhere.
+pub trait Adopt: Drive {
+    /// An accepted connection.
+    type Socket: Send;
+
+    /// Takes a connection over, with what [`Drive::connect`] sets. The link is connected at once: no
+    /// [`Event::Connected`] tells it. A connection that has ended already is told as [`Event::Lost`].
+    ///
+    /// # Errors
+    ///
+    /// When the driver has as many links as it may, or the system refuses to set or watch the socket. The connection is
+    /// closed then.
+    fn adopt(&mut self, socket: Self::Socket) -> Result<Link, DriverError>;
 }
 
 /// One TCP connection of one driver, as a plain number: a slot, and how often that slot has been used.
@@ -170,6 +204,12 @@ pub enum DriverError {
         "the driver tokio-uring runs inside a runtime: start the engine within tokio_uring::start"
     )]
     NoRuntime,
+    /// A worker could not be run; the text says why.
+    #[error("cannot run a worker: {0}")]
+    Runtime(String),
+    /// The driver needs a simulated world.
+    #[error("the driver sim runs inside a simulated world: start the engine with start_in()")]
+    NoWorld,
     /// The receive chunks could not be made.
     #[error("receive chunks: {0}")]
     Chunks(#[from] crate::buffer::PoolError),

@@ -190,6 +190,38 @@ impl EngineBuilder {
         }
     }
 
+    /// As [`EngineBuilder::start`], in a simulated world: workers are tasks of the world and run on [`Driver::Sim`].
+    /// Hosts are those that the world knows ([`Handle::name`](crate::driver::sim::Handle::name)) or addresses; nothing
+    /// asks a resolver.
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # use amqp_uring::{Engine, PublisherOptions, Properties};
+    /// use amqp_uring::driver::sim::World;
+    ///
+    /// let world = World::new(42);
+    /// // … a broker that listens at this address
+    /// let started = Engine::builder().uri("amqp://10.0.0.1").start_in(&world);
+    /// let engine = world.run(Duration::from_secs(10), started.into_future())??;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// The engine's operations are to be awaited in the world: those that would block its thread fail with
+    /// [`Error::WouldBlockWorker`]. Time limits of handles that wait without the world, as that of
+    /// [`Publisher::publish`](super::Publisher::publish) at its window, know no simulated time.
+    ///
+    /// The call's errors are those of [`EngineBuilder::start`]; pinning or another driver is an [`Error::Parameter`].
+    #[cfg(feature = "sim")]
+    pub fn start_in(self, world: &crate::driver::sim::Handle) -> Call<Engine> {
+        let settings = self
+            .settings()
+            .and_then(|settings| beside_threads(settings, Driver::Sim));
+        match settings {
+            Ok(settings) => Engine::start_in(settings, world),
+            Err(fault) => Call::ready(Err(fault)),
+        }
+    }
+
     #[cfg(feature = "tokio-uring")]
     fn local_settings(self) -> Result<Settings, Error> {
         let settings = self.settings()?;
@@ -197,17 +229,7 @@ impl EngineBuilder {
             let why = format!("a thread has one worker, not {}", settings.workers);
             return Err(Error::parameter("workers", why));
         }
-        if !settings.cores.is_empty() {
-            let why = "the thread is the program's own to pin";
-            return Err(Error::parameter("pin_workers", why));
-        }
-        match settings.driver {
-            None | Some(Driver::Auto | Driver::TokioUring) => Ok(settings),
-            Some(driver) => {
-                let why = format!("{driver} needs a thread for itself: use start()");
-                Err(Error::parameter("driver", why))
-            }
-        }
+        beside_threads(settings, Driver::TokioUring)
     }
 
     fn settings(mut self) -> Result<Settings, Error> {
@@ -232,5 +254,22 @@ impl EngineBuilder {
 
     fn blame(&mut self, error: Error) {
         self.fault.get_or_insert(error);
+    }
+}
+
+/// Workers that are tasks: they have no thread to pin, and one driver that fits.
+#[cfg(any(feature = "tokio-uring", feature = "sim"))]
+fn beside_threads(settings: Settings, fits: Driver) -> Result<Settings, Error> {
+    if !settings.cores.is_empty() {
+        let why = "the thread is the program's own to pin";
+        return Err(Error::parameter("pin_workers", why));
+    }
+    match settings.driver {
+        None | Some(Driver::Auto) => Ok(settings),
+        Some(driver) if driver == fits => Ok(settings),
+        Some(driver) => {
+            let why = format!("{driver} does not run here, only {fits} does: use start()");
+            Err(Error::parameter("driver", why))
+        }
     }
 }

@@ -36,10 +36,15 @@ pub(super) fn is_worker_thread() -> bool {
     WORKERS.get() > 0
 }
 
-/// The time `timeout` from now. One that no clock reaches is a year.
+/// The time `timeout` from now.
 pub(super) fn deadline_in(timeout: Duration) -> Instant {
+    after(Instant::now(), timeout)
+}
+
+/// The time `timeout` from `now`. One that no clock reaches is a year.
+pub(super) fn after(now: Instant, timeout: Duration) -> Instant {
     const YEAR: Duration = Duration::from_secs(365 * 86_400);
-    Instant::now() + timeout.min(YEAR)
+    now + timeout.min(YEAR)
 }
 
 pub(super) type Answer<T> = oneshot::Sender<Result<T, Error>>;

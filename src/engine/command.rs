@@ -1,7 +1,7 @@
 //! What other threads ask a worker to do.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::call::Answer;
 use super::consumer::ConsumeRequest;
@@ -11,7 +11,10 @@ use super::publisher::{Handle, PublisherOptions};
 use super::topology::{Operation, QueueInfo};
 use crate::connection::{self, ChannelId, Token};
 
-/// Everything that comes through a worker's [`Mailbox`](super::mailbox::Mailbox). Dropping one drops its answer, which its caller sees as
+/// How other threads reach a worker.
+pub(super) type Mailbox = crate::driver::Mailbox<Command>;
+
+/// Everything that comes through a worker's [`Mailbox`]. Dropping one drops its answer, which its caller sees as
 /// [`Error::Stopped`](super::Error::Stopped).
 pub(super) enum Command {
     /// A synchronous method on the connection's own channel, or a `basic.get`.
@@ -44,8 +47,8 @@ pub(super) enum Command {
         answer: Option<Answer<()>>,
     },
     Settle(Settle),
+    /// The time counts from when the worker hears of it.
     Shutdown {
-        deadline: Instant,
         timeout: Duration,
         answer: Answer<()>,
     },

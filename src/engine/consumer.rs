@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::call::{Answer, Call};
 use super::command::Command;
+use super::command::Mailbox;
 use super::deliveries::{Deliveries, Feed};
 use super::delivery::{Delivery, Disposition, Message};
 use super::error::Error;
-use super::mailbox::Mailbox;
 use super::topology::Queue;
 use crate::connection::{CloseReason, ConnectionError, Token};
 use crate::protocol::{EncodeError, FieldTable, ShortStr, Value};

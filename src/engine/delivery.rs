@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::command::Mailbox;
 use super::command::{Command, Settle};
 use super::error::Error;
-use super::mailbox::Mailbox;
 use crate::buffer::Filled;
 use crate::connection::{self, Answer, Body, ChannelId};
 use crate::protocol::{Properties, PropertiesRef, ShortStr};
@@ -305,13 +305,14 @@ impl Acker {
     }
 
     fn post(&self, answer: Answer, up_to: bool) -> Result<(), Error> {
-        self.mailbox.post(Command::Settle(Settle {
+        let settle = Settle {
             line: self.line,
             channel: self.channel,
             delivery_tag: self.delivery_tag,
             up_to,
             answer,
-        }))
+        };
+        Ok(self.mailbox.post(Command::Settle(settle))?)
     }
 }
 
@@ -321,11 +322,5 @@ impl Drop for Acker {
             // When the worker is gone, so is the connection: the broker requeues by itself.
             let _ = self.post(Answer::Nack { requeue: true }, false);
         }
-    }
-}
-
-impl fmt::Debug for Mailbox {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Mailbox")
     }
 }

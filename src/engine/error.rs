@@ -6,7 +6,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::connection::{ChannelError, CloseReason, ConnectionError, Refused};
-use crate::driver::DriverError;
+use crate::driver::{DriverError, MailboxClosed};
 use crate::protocol::{EncodeError, ReplyCode};
 
 /// Why a node could not be reached.
@@ -178,6 +178,12 @@ impl Error {
             ChannelError::ClosedByClient => Error::ChannelClosed { operation },
             ChannelError::Connection(cause) => Error::ConnectionLost { operation, cause },
         }
+    }
+}
+
+impl From<MailboxClosed> for Error {
+    fn from(_: MailboxClosed) -> Self {
+        Error::Stopped
     }
 }
 

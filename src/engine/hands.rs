@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use slab::Slab;
 
+use super::command::Mailbox;
 use super::delivery::{Delivery, DetachedDelivery, Region, Site};
-use super::mailbox::Mailbox;
 use super::worker::{ConsumerSlot, PublisherSlot, SlotState};
 use crate::connection::{self, Answer, BadConfirm, Confirm, Returned, Sink, Token};
 

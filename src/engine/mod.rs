@@ -11,7 +11,7 @@
 //! |---|---|
 //! | `builder`, `settings`, `node` | what an engine is made with |
 //! | `worker`, `line`, `hands` | the loop, one connection in it, and what deliveries and confirms do |
-//! | `command`, `mailbox`, `call` | how other threads reach a worker, and get their answers |
+//! | `command`, `call` | how other threads reach a worker, and get their answers |
 //! | `consumer`, `delivery` | consuming |
 //! | `deliveries` | consuming as a stream, and with asynchronous handlers |
 //! | `publisher`, `outlet` | publishing |
@@ -32,7 +32,6 @@ mod delivery;
 mod error;
 mod event;
 mod hands;
-mod mailbox;
 mod node;
 mod outlet;
 mod publisher;
@@ -68,15 +67,14 @@ pub use topology::{Binding, DeleteIf, Exchange, Queue, QueueInfo};
 pub use worker::LocalWorker;
 
 use call::{Answer, deadline_in, is_worker_thread};
-use command::{Command, Job, TopologyAnswer};
-use mailbox::Mailbox;
+use command::{Command, Job, Mailbox, TopologyAnswer};
 use publisher::Handle;
 use settings::Settings;
 use stats::Board;
 use topology::Operation;
 use worker::{StartGate, Starting};
 
-#[cfg(feature = "tokio-uring")]
+#[cfg(any(feature = "tokio-uring", feature = "sim"))]
 use crate::driver::Driver;
 use crate::driver::{Choice, Reason};
 
@@ -165,6 +163,22 @@ impl Engine {
         let worker = LocalWorker::new(engine.starting(0, &gate));
         gate.set_engine(engine);
         (call, worker)
+    }
+
+    #[cfg(feature = "sim")]
+    fn start_in(settings: Settings, world: &crate::driver::sim::Handle) -> Call<Engine> {
+        let (answer, call) = Call::new();
+        let gate = Arc::new(StartGate::new(settings.workers, answer));
+        let choice = Choice {
+            driver: Driver::Sim,
+            reason: Reason::Asked,
+        };
+        let engine = Engine::new(settings, choice);
+        for index in 0..engine.mailboxes.len() {
+            worker::in_world(engine.starting(index, &gate), world);
+        }
+        gate.set_engine(engine);
+        call
     }
 
     fn new(settings: Settings, choice: Choice) -> Engine {
@@ -421,17 +435,12 @@ impl Engine {
     }
 
     fn request_shutdown(&self, timeout: Duration) -> Vec<Call<()>> {
-        let deadline = deadline_in(timeout);
         self.mailboxes
             .iter()
             .map(|mailbox| {
                 let (answer, call) = Call::new();
                 // A worker that is gone drops the command: the call says so.
-                let _ = mailbox.post(Command::Shutdown {
-                    deadline,
-                    timeout,
-                    answer,
-                });
+                let _ = mailbox.post(Command::Shutdown { timeout, answer });
                 call
             })
             .collect()

@@ -150,6 +150,24 @@ impl Node {
         Ok(addresses)
     }
 
+    /// The addresses of the host as a simulated world knows it.
+    #[cfg(feature = "sim")]
+    pub(super) fn resolve_in(
+        &self,
+        world: &crate::driver::sim::Handle,
+    ) -> Result<Vec<SocketAddr>, ConnectFailure> {
+        let addresses = world.resolve(&self.host);
+        if addresses.is_empty() {
+            let why = "the world knows no host of this name: name() gives it one";
+            return Err(ConnectFailure {
+                address: self.authority(),
+                cause: ConnectCause::Resolve(why.into()),
+            });
+        }
+        let with_port = |address| SocketAddr::new(address, self.port);
+        Ok(addresses.into_iter().map(with_port).collect())
+    }
+
     fn authority(&self) -> String {
         if self.host.contains(':') {
             format!("[{}]:{}", self.host, self.port)

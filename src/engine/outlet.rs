@@ -17,9 +17,9 @@ use std::time::Instant;
 
 use super::call::is_worker_thread;
 use super::command::Command;
+use super::command::Mailbox;
 use super::error::Error;
 use super::hands::shielded;
-use super::mailbox::Mailbox;
 use super::publisher::{Payload, PublisherOptions};
 use crate::buffer::Segment;
 use crate::connection::{
@@ -157,6 +157,7 @@ impl Outlet {
             // Without its worker nobody would ever send what is here.
             self.mailbox
                 .post(ready)
+                .map_err(Error::from)
                 .inspect_err(|error| self.lose(error.clone()))?;
         }
         Ok(tag)

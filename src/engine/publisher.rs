@@ -10,8 +10,8 @@ use bytes::Bytes;
 
 use super::call::{Answer, Call, deadline_in};
 use super::command::Command;
+use super::command::Mailbox;
 use super::error::Error;
-use super::mailbox::Mailbox;
 use super::outlet::Outlet;
 use crate::connection::{ConfirmCounts, Outcome, Route};
 use crate::protocol::{Properties, ShortStr};

@@ -28,6 +28,28 @@ impl FieldTable {
         Self { octets: Vec::new() }
     }
 
+    /// A table with the entries of another one in ascending order of their names; those with the same name stay in order.
+    ///
+    /// # Errors
+    /// What [`Table::validate`] finds.
+    pub fn sorted(table: Table<'_>) -> Result<Self, DecodeError> {
+        table.validate()?;
+        let mut entries = Vec::new();
+        let mut rest = table.iter();
+        let mut start = rest.offset();
+        while let Some((name, _)) = rest.next().transpose()? {
+            let end = rest.offset();
+            entries.push((name, table.as_bytes().get(start..end).unwrap_or_default()));
+            start = end;
+        }
+        entries.sort_by_key(|&(name, _)| name);
+        let mut octets = Vec::with_capacity(table.as_bytes().len());
+        for (_, entry) in entries {
+            octets.extend_from_slice(entry);
+        }
+        Ok(Self { octets })
+    }
+
     /// Puts a value in, in place of an earlier one with the same name.
     ///
     /// # Errors
@@ -253,6 +275,25 @@ mod tests {
         assert!(table.remove("b"));
         assert!(!table.remove("b"));
         assert_eq!(table, FieldTable::new().with("a", true).unwrap());
+    }
+
+    #[test]
+    fn a_sorted_table_has_the_same_entries_in_the_order_of_their_names() {
+        let table = FieldTable::new()
+            .with("b", "two")
+            .and_then(|table| table.with("c", &FieldTable::new()))
+            .and_then(|table| table.with("a", 1))
+            .unwrap();
+        let twice = [table.as_table().as_bytes(), b"\x01bt\x01"].concat();
+        let sorted = FieldTable::sorted(Table::from_encoded(&twice).unwrap()).unwrap();
+        assert_eq!(
+            format!("{sorted:?}"),
+            r#"{"a": I32(1), "b": LongStr("two"), "b": Bool(true), "c": {}}"#
+        );
+        assert_eq!(
+            FieldTable::sorted(Table::unvalidated(b"\x01a")),
+            Table::unvalidated(b"\x01a").validate().map(|()| table)
+        );
     }
 
     #[test]

@@ -167,6 +167,25 @@ impl<'a> PropertiesRef<'a> {
         out.extend_from_slice(self.list);
     }
 
+    /// A builder that begins with these properties, to pass a message on with some of them changed.
+    ///
+    /// # Errors
+    /// What [`validate`](Self::validate) finds.
+    pub fn to_builder(&self) -> Result<PropertiesBuilder, DecodeError> {
+        self.validate()?;
+        let mut builder = PropertiesBuilder::default();
+        let mut reader = Reader::new(self.list);
+        for (index, (value, property)) in builder.values.iter_mut().zip(&PROPERTIES).enumerate() {
+            if self.flags & flag_of(index) != 0 {
+                let (start, before) = (reader.rest(), reader.offset());
+                skip(&mut reader, property)?;
+                value.extend(start.iter().take(reader.offset() - before));
+            }
+        }
+        builder.flags = self.flags;
+        Ok(builder)
+    }
+
     /// A cursor at the property with this index; `None` when it is not set.
     #[inline]
     fn locate(&self, index: usize) -> Result<Option<Reader<'a>>, DecodeError> {
@@ -441,6 +460,17 @@ impl PropertiesBuilder {
                 Ok(()) => self.flags |= flag_of(INDEX),
                 Err(error) => self.error = self.error.or(Some(error)),
             }
+        }
+        self
+    }
+
+    /// Leaves the message without a time to live.
+    #[must_use]
+    pub fn without_expiration(mut self) -> Self {
+        const EXPIRATION: usize = 7;
+        if let Some(value) = self.values.get_mut(EXPIRATION) {
+            value.clear();
+            self.flags &= !flag_of(EXPIRATION);
         }
         self
     }

@@ -3,7 +3,9 @@
 //! A peer is a thread with a `std` socket. Nothing sleeps in place of a condition: a turn waits for events, and a test
 //! that waits too long fails.
 
+mod adopting;
 mod ending;
+mod pausing;
 mod receive;
 mod send;
 mod waking;
@@ -164,6 +166,14 @@ impl Any {
 
     fn spare(&mut self) -> Vec<u8> {
         any!(self, driver => driver.spare())
+    }
+
+    fn adopt(&mut self, stream: TcpStream) -> Result<Link, DriverError> {
+        any!(self, driver => driver.adopt(stream))
+    }
+
+    fn set_reading(&mut self, link: Link, reading: bool) {
+        any!(self, driver => driver.set_reading(link, reading));
     }
 
     fn close(&mut self, link: Link) {
@@ -332,6 +342,13 @@ impl Worker {
     fn connect(&mut self, address: SocketAddr) -> Link {
         let link = self.driver.connect(address).unwrap();
         self.until(|worker| worker.connected.contains(&link) || worker.lost.contains_key(&link));
+        link
+    }
+
+    /// Takes over a connection, of which no event tells that it is connected.
+    fn adopt(&mut self, stream: TcpStream) -> Link {
+        let link = self.driver.adopt(stream).unwrap();
+        self.connected.push(link);
         link
     }
 

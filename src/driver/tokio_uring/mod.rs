@@ -17,7 +17,7 @@
 //!   delay a signal that another event descriptor causes.
 
 use std::fs::File;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -26,7 +26,7 @@ use tokio::runtime::Handle;
 use tokio::time;
 
 use super::uring::UringDriver;
-use super::{Drive, DriverError, DriverStats, Event, Link, Options, Waker};
+use super::{Adopt, Drive, DriverError, DriverStats, Event, Link, Options, Waker};
 use crate::buffer::Segment;
 
 /// Moves octets with io_uring, and sleeps as a task of the runtime that it was made in.
@@ -106,6 +106,10 @@ impl Drive for TokioUringDriver {
         self.uring.spare()
     }
 
+    fn set_reading(&mut self, link: Link, reading: bool) {
+        self.uring.set_reading(link, reading);
+    }
+
     fn close(&mut self, link: Link) {
         self.uring.close(link);
     }
@@ -142,5 +146,13 @@ impl Drive for TokioUringDriver {
             gathers: false,
             ..self.uring.stats()
         }
+    }
+}
+
+impl Adopt for TokioUringDriver {
+    type Socket = TcpStream;
+
+    fn adopt(&mut self, socket: TcpStream) -> Result<Link, DriverError> {
+        self.uring.adopt(socket)
     }
 }

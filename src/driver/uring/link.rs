@@ -1,7 +1,7 @@
 //! One TCP connection: what it is doing, and what of it the kernel has on hand.
 
 use std::io;
-use std::net::{Shutdown, SocketAddr};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::AsRawFd;
 
 use io_uring::types::{CancelBuilder, Fd};
@@ -35,6 +35,9 @@ enum Phase {
 enum Receive {
     Idle,
     Armed,
+    /// Being cancelled because nobody wants to receive now. Octets may come until its last completion, and it may end
+    /// as if it had not been cancelled.
+    Pausing,
     /// There was no chunk; armed again when there are some.
     Starved,
 }
@@ -53,10 +56,14 @@ enum Flight {
 /// nothing is in flight ([`Connection::is_over`]).
 pub(super) struct Connection {
     socket: Socket,
-    peer: Box<SockAddr>,
+    /// Where it is connected to, unless it was accepted.
+    peer: Option<Box<SockAddr>>,
     phase: Phase,
     connect: Flight,
     receive: Receive,
+    /// Whether its owner wants octets.
+    is_reading: bool,
+    pause: Flight,
     send: Flight,
     cancel: Cancel,
     queue: SendQueue,
@@ -80,7 +87,7 @@ struct Message {
 
 /// What the end of a receive means.
 pub(super) enum ReceiveEnd {
-    /// To be armed again at once.
+    /// To be armed again as soon as octets are wanted.
     Again,
     /// To be armed again when there are chunks.
     Starved,
@@ -94,18 +101,34 @@ impl Connection {
     pub(super) fn new(peer: SocketAddr) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(peer), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_tcp_nodelay(true)?;
-        Ok(Self {
+        let peer = Box::new(SockAddr::from(peer));
+        Ok(Self::with(socket, Some(peer), Phase::Connecting))
+    }
+
+    /// A socket that was accepted elsewhere.
+    pub(super) fn adopted(stream: TcpStream) -> io::Result<Self> {
+        let socket = Socket::from(stream);
+        // The kernel waits for the socket; one that never blocks would end each wait.
+        socket.set_nonblocking(false)?;
+        socket.set_tcp_nodelay(true)?;
+        Ok(Self::with(socket, None, Phase::Open))
+    }
+
+    fn with(socket: Socket, peer: Option<Box<SockAddr>>, phase: Phase) -> Self {
+        Self {
             socket,
-            peer: Box::new(SockAddr::from(peer)),
-            phase: Phase::Connecting,
+            peer,
+            phase,
             connect: Flight::Idle,
             receive: Receive::Idle,
+            is_reading: true,
+            pause: Flight::Idle,
             send: Flight::Idle,
             cancel: Cancel::NotAsked,
             queue: SendQueue::default(),
             message: None,
             fed: 0,
-        })
+        }
     }
 
     /// The next operation that this connection wants to have in flight, to be built and pushed. Each answer differs from
@@ -113,11 +136,13 @@ impl Connection {
     pub(super) fn wants(&self, slot: u32) -> Option<Operation> {
         match self.phase {
             Phase::Connecting => (self.connect == Flight::Idle).then_some(Operation::Connect(slot)),
-            Phase::Open if self.receive == Receive::Idle => Some(Operation::Receive(slot)),
+            Phase::Open | Phase::Draining(_) if self.wants_receive() => {
+                Some(Operation::Receive(slot))
+            }
+            Phase::Open | Phase::Draining(_) if self.wants_pause() => Some(Operation::Pause(slot)),
             Phase::Open if self.send == Flight::Idle && !self.queue.is_empty() => {
                 Some(Operation::Send(slot))
             }
-            Phase::Draining(_) if self.receive == Receive::Idle => Some(Operation::Receive(slot)),
             Phase::Closing if self.cancel == Cancel::NotAsked && self.has_targets() => {
                 Some(Operation::Cancel(slot))
             }
@@ -125,10 +150,18 @@ impl Connection {
         }
     }
 
+    fn wants_receive(&self) -> bool {
+        self.is_reading && self.receive == Receive::Idle
+    }
+
+    fn wants_pause(&self) -> bool {
+        !self.is_reading && self.receive == Receive::Armed && self.pause == Flight::Idle
+    }
+
     /// Operations that a cancel would end.
     fn has_targets(&self) -> bool {
         self.connect == Flight::InFlight
-            || self.receive == Receive::Armed
+            || matches!(self.receive, Receive::Armed | Receive::Pausing)
             || self.send == Flight::InFlight
     }
 
@@ -137,6 +170,7 @@ impl Connection {
         matches!(self.phase, Phase::Closing)
             && !self.has_targets()
             && self.cancel != Cancel::InFlight
+            && self.pause == Flight::Idle
     }
 
     /// The entry for what [`Connection::wants`] said. What it names stays valid until the operation's last completion
@@ -145,10 +179,17 @@ impl Connection {
         let descriptor = Fd(self.socket.as_raw_fd());
         let entry = match operation {
             Operation::Connect(_) => {
-                opcode::Connect::new(descriptor, self.peer.as_ptr().cast(), self.peer.len()).build()
+                let peer = self.peer.as_ref();
+                let (start, octets) = peer.map_or((std::ptr::null(), 0), |peer| {
+                    (peer.as_ptr().cast(), peer.len())
+                });
+                opcode::Connect::new(descriptor, start, octets).build()
             }
             Operation::Receive(_) => opcode::RecvMulti::new(descriptor, GROUP).build(),
             Operation::Send(_) => self.build_send(descriptor),
+            Operation::Pause(slot) => {
+                opcode::AsyncCancel::new(Operation::Receive(slot).tag()).build()
+            }
             Operation::Cancel(_) | Operation::CancelAll | Operation::Wake => {
                 opcode::AsyncCancel2::new(CancelBuilder::fd(descriptor).all()).build()
             }
@@ -177,6 +218,10 @@ impl Connection {
         match operation {
             Operation::Connect(_) => self.connect = Flight::InFlight,
             Operation::Receive(_) => self.receive = Receive::Armed,
+            Operation::Pause(_) => {
+                self.receive = Receive::Pausing;
+                self.pause = Flight::InFlight;
+            }
             Operation::Send(_) => self.send = Flight::InFlight,
             Operation::Cancel(_) => self.cancel = Cancel::InFlight,
             Operation::Wake | Operation::CancelAll => {}
@@ -193,6 +238,20 @@ impl Connection {
     /// The cancel is over; what it ended says so itself.
     pub(super) fn cancelled(&mut self) {
         self.cancel = Cancel::Done;
+    }
+
+    /// The pause is over. A receive that it has found ends, if it has not already; one that it has not found may have
+    /// ended by itself, which its last completion says, or has to be cancelled again.
+    pub(super) fn paused(&mut self, result: i32) {
+        self.pause = Flight::Idle;
+        if result < 0 && self.receive == Receive::Pausing {
+            self.receive = Receive::Armed;
+        }
+    }
+
+    /// Stops or resumes receiving.
+    pub(super) fn set_reading(&mut self, reading: bool) {
+        self.is_reading = reading;
     }
 
     /// The connect is over: `None` when the connection is being closed.
@@ -216,7 +275,8 @@ impl Connection {
             phase => phase,
         };
         match -result {
-            ..0 | libc::EINTR | libc::EAGAIN => ReceiveEnd::Again,
+            // Cancelled while it is not closing: paused, and perhaps resumed since.
+            ..0 | libc::EINTR | libc::EAGAIN | libc::ECANCELED => ReceiveEnd::Again,
             libc::ENOBUFS => match std::mem::replace(phase, Phase::Open) {
                 // No chunk for what the peer sent last: better the error now than at an unknown time.
                 Phase::Draining(error) => ReceiveEnd::Lost(error),

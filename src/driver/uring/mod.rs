@@ -19,7 +19,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::marker::PhantomData;
 use std::mem;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -35,7 +35,7 @@ use self::link::{Connection, ReceiveEnd};
 use self::operation::{Completion, Operation};
 use self::ring::{Ring, Wait};
 use super::slots::{Occupant, Slots};
-use super::{Drive, DriverError, DriverStats, Event, Incremental, Link, Options, Waker};
+use super::{Adopt, Drive, DriverError, DriverStats, Event, Incremental, Link, Options, Waker};
 use crate::buffer::{Pool, Segment, Spares};
 
 mod chunks;
@@ -159,6 +159,19 @@ impl UringDriver {
         self.ring.enter(wait).map_err(enter_failed)?;
         self.collect(events);
         Ok(())
+    }
+
+    /// Gives a connection a slot and lets it begin.
+    fn occupy(&mut self, connection: io::Result<Connection>) -> Result<Link, DriverError> {
+        let connection = connection.map_err(|error| DriverError::Descriptor {
+            what: "socket",
+            error,
+        })?;
+        let max = self.slots.max();
+        let link = self.slots.occupy(connection);
+        let link = link.ok_or(DriverError::LinksExhausted { max })?;
+        self.wanting.push_back(link.slot());
+        Ok(link)
     }
 
     /// The chunks, to be counted.
@@ -286,6 +299,12 @@ impl UringDriver {
             }
             Some(Operation::Send(slot)) => {
                 self.sent(slot, completion, events);
+                slot
+            }
+            Some(Operation::Pause(slot)) => {
+                if let Some(connection) = self.slots.occupant(slot) {
+                    connection.paused(completion.result);
+                }
                 slot
             }
             Some(Operation::Cancel(slot)) => {
@@ -441,20 +460,11 @@ impl UringDriver {
 
 impl Drive for UringDriver {
     fn connect(&mut self, peer: SocketAddr) -> Result<Link, DriverError> {
-        let max = self.slots.max();
         if self.slots.is_full() {
+            let max = self.slots.max();
             return Err(DriverError::LinksExhausted { max });
         }
-        let connection = Connection::new(peer).map_err(|error| DriverError::Descriptor {
-            what: "socket",
-            error,
-        })?;
-        let link = self
-            .slots
-            .occupy(connection)
-            .ok_or(DriverError::LinksExhausted { max })?;
-        self.wanting.push_back(link.slot());
-        Ok(link)
+        self.occupy(Connection::new(peer))
     }
 
     fn send(&mut self, link: Link, segment: Segment) {
@@ -474,6 +484,13 @@ impl Drive for UringDriver {
 
     fn spare(&mut self) -> Vec<u8> {
         self.spares.take()
+    }
+
+    fn set_reading(&mut self, link: Link, reading: bool) {
+        if let Some(connection) = self.slots.get(link) {
+            connection.set_reading(reading);
+            self.wanting.push_back(link.slot());
+        }
     }
 
     fn close(&mut self, link: Link) {
@@ -525,6 +542,14 @@ impl Drive for UringDriver {
             gathers: self.ring.gathers(),
             ..self.counts
         }
+    }
+}
+
+impl Adopt for UringDriver {
+    type Socket = TcpStream;
+
+    fn adopt(&mut self, socket: TcpStream) -> Result<Link, DriverError> {
+        self.occupy(Connection::adopted(socket))
     }
 }
 

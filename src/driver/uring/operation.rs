@@ -15,6 +15,8 @@ pub(super) enum Operation {
     Receive(u32),
     Send(u32),
     Cancel(u32),
+    /// The cancelling of the receive alone.
+    Pause(u32),
 }
 
 impl Operation {
@@ -26,6 +28,7 @@ impl Operation {
             Self::Receive(slot) => (3, slot),
             Self::Send(slot) => (4, slot),
             Self::Cancel(slot) => (5, slot),
+            Self::Pause(slot) => (6, slot),
         };
         (kind << 32) | slot as u64
     }
@@ -39,6 +42,7 @@ impl Operation {
             3 => Some(Self::Receive(slot)),
             4 => Some(Self::Send(slot)),
             5 => Some(Self::Cancel(slot)),
+            6 => Some(Self::Pause(slot)),
             _ => None,
         }
     }
@@ -89,6 +93,7 @@ mod tests {
             Operation::Receive(0),
             Operation::Send(7),
             Operation::Cancel(slot),
+            Operation::Pause(slot),
         ] {
             assert_eq!(Operation::from_tag(operation.tag()), Some(operation));
         }

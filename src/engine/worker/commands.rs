@@ -50,11 +50,7 @@ impl<D: Drive> Worker<D> {
             }
             Command::ClosePublisher { outlet, answer } => self.close_publisher(&outlet, answer),
             Command::Settle(settle) => self.settle_delivery(&settle),
-            Command::Shutdown {
-                deadline,
-                timeout,
-                answer,
-            } => self.begin_shutdown(deadline, timeout, answer),
+            Command::Shutdown { timeout, answer } => self.begin_shutdown(now, timeout, answer),
         }
     }
 

@@ -24,11 +24,11 @@ use std::time::Instant;
 
 use slab::Slab;
 
+use super::command::Mailbox;
 use super::delivery::Region;
 use super::error::{ConnectCause, Error};
 use super::event::Event as EngineEvent;
 use super::hands::{Hands, Panicked};
-use super::mailbox::Mailbox;
 use super::settings::Settings;
 use super::stats::{Board, WorkerStats};
 use crate::buffer::{Parsed, Segment};
@@ -39,6 +39,8 @@ pub(super) use consuming::{ConsumerSlot, SlotState};
 pub(super) use publishing::PublisherSlot;
 #[cfg(feature = "tokio-uring")]
 pub use start::LocalWorker;
+#[cfg(feature = "sim")]
+pub(super) use start::in_world;
 pub(super) use start::{StartGate, Starting, on_thread};
 
 use line::{Line, Pending, Phase, Session};
@@ -86,12 +88,12 @@ impl<D: Drive> Worker<D> {
     async fn run(&mut self) -> Result<(), Error> {
         let mut events = Vec::new();
         // Silence is measured up to the last look at the lines: a slow handler must not take its own time for the peer's.
-        let mut looked = Instant::now();
+        let mut looked = self.driver.now();
         loop {
             if let Some(error) = self.start_failed.take() {
                 return Err(error);
             }
-            let now = Instant::now();
+            let now = self.driver.now();
             self.take_commands(now);
             self.tick(looked);
             for line in [MAIN, PUBLISHING] {
@@ -109,7 +111,7 @@ impl<D: Drive> Worker<D> {
             self.board.show(&WorkerStats {
                 driver: self.driver.stats(),
             });
-            looked = Instant::now();
+            looked = self.driver.now();
             for event in events.drain(..) {
                 self.driver_event(looked, event);
             }

@@ -12,7 +12,7 @@ use super::line::{GET_LANE, LANES};
 use super::{MAIN, PUBLISHING, Phase, Worker};
 use crate::connection::ConnectionError;
 use crate::driver::Drive;
-use crate::engine::call::Answer;
+use crate::engine::call::{Answer, after};
 use crate::engine::consumer::CancelReason;
 use crate::engine::error::Error;
 use crate::protocol::ReplyCode;
@@ -42,12 +42,8 @@ impl Shutdown {
 }
 
 impl<D: Drive> Worker<D> {
-    pub(super) fn begin_shutdown(
-        &mut self,
-        deadline: Instant,
-        timeout: Duration,
-        answer: Answer<()>,
-    ) {
+    pub(super) fn begin_shutdown(&mut self, now: Instant, timeout: Duration, answer: Answer<()>) {
+        let deadline = after(now, timeout);
         if let Some(shutdown) = &mut self.shutdown {
             shutdown.answers.push(answer);
             shutdown.deadline = shutdown.deadline.min(deadline);

@@ -2,10 +2,10 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::Poll;
 use std::thread::{Builder, JoinHandle};
 use std::time::Instant;
 
@@ -15,14 +15,17 @@ use super::line::Line;
 use super::{Candidate, MAIN, Worker};
 use crate::connection::ConnectionError;
 use crate::driver::epoll::EpollDriver;
+#[cfg(feature = "sim")]
+use crate::driver::sim;
 #[cfg(feature = "tokio-uring")]
 use crate::driver::tokio_uring::TokioUringDriver;
 use crate::driver::uring::UringDriver;
-use crate::driver::{Drive, Driver, DriverError, Options};
+use crate::driver::{self, Drive, Driver, DriverError, Options};
 use crate::engine::Engine;
 use crate::engine::call::{Answer, WorkerThread};
+use crate::engine::command::Mailbox;
 use crate::engine::error::{ConnectFailure, Error};
-use crate::engine::mailbox::Mailbox;
+use crate::engine::node::Node;
 use crate::engine::settings::Settings;
 use crate::engine::stats::Board;
 
@@ -119,12 +122,17 @@ pub(in crate::engine) fn on_thread(
         .spawn(move || {
             let gate = Arc::clone(&starting.gate);
             let (index, closes) = (starting.index, CloseOnDrop(Arc::clone(&starting.mailbox)));
-            let outcome = pin(index, &starting.settings).and_then(|()| match driver {
-                Driver::Epoll => blocking(starting.live(EpollDriver::new)),
-                #[cfg(feature = "tokio-uring")]
-                Driver::TokioUring => in_runtime(starting.live(TokioUringDriver::new)),
-                // Those that are not in this build were refused before.
-                _ => blocking(starting.live(UringDriver::new)),
+            let names = Node::resolve;
+            let outcome = pin(index, &starting.settings).and_then(|()| {
+                driver::run(driver, async move {
+                    match driver {
+                        Driver::Epoll => starting.live(EpollDriver::new, names).await,
+                        #[cfg(feature = "tokio-uring")]
+                        Driver::TokioUring => starting.live(TokioUringDriver::new, names).await,
+                        // Those that are not in this build, or have no thread, were refused before.
+                        _ => starting.live(UringDriver::new, names).await,
+                    }
+                })?
             });
             report(index, &gate, &outcome);
             drop(closes);
@@ -140,14 +148,9 @@ pub struct LocalWorker(std::pin::Pin<Box<dyn Future<Output = Result<(), Error>>>
 #[cfg(feature = "tokio-uring")]
 impl LocalWorker {
     pub(in crate::engine) fn new(starting: Starting) -> Self {
-        let (index, gate) = (starting.index, Arc::clone(&starting.gate));
-        let closes = CloseOnDrop(Arc::clone(&starting.mailbox));
-        LocalWorker(Box::pin(async move {
-            let outcome = starting.live(TokioUringDriver::new).await;
-            report(index, &gate, &outcome);
-            drop(closes);
-            outcome
-        }))
+        LocalWorker(Box::pin(
+            starting.task(TokioUringDriver::new, Node::resolve),
+        ))
     }
 
     /// One that has nothing to do.
@@ -160,7 +163,10 @@ impl LocalWorker {
 impl Future for LocalWorker {
     type Output = Result<(), Error>;
 
-    fn poll(mut self: std::pin::Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+    fn poll(
+        mut self: std::pin::Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+    ) -> Poll<Self::Output> {
         self.0.as_mut().poll(context)
     }
 }
@@ -172,30 +178,22 @@ impl std::fmt::Debug for LocalWorker {
     }
 }
 
+/// Starts a worker as a task of a simulated world.
+#[cfg(feature = "sim")]
+pub(in crate::engine) fn in_world(starting: Starting, world: &sim::Handle) {
+    let (drivers, names) = (world.clone(), world.clone());
+    world.spawn(starting.task(
+        move |options| drivers.driver(options),
+        move |node| node.resolve_in(&names),
+    ));
+}
+
 /// Tells those who wait for the start, if anybody does, why a worker ended.
 fn report(index: usize, gate: &StartGate, outcome: &Result<(), Error>) {
     if let Err(error) = outcome {
         tracing::error!(worker = index, %error, "a worker ended");
         gate.fail(error.clone());
     }
-}
-
-/// Runs a worker whose driver blocks the thread: its future is ready when it is polled first.
-fn blocking(worker: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
-    match pin!(worker).poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(outcome) => outcome,
-        Poll::Pending => Err(Error::Driver(
-            "a driver that blocks did not, which is a bug".into(),
-        )),
-    }
-}
-
-/// Runs a worker in a runtime that is made for it.
-#[cfg(feature = "tokio-uring")]
-fn in_runtime(worker: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
-    let runtime = tokio_uring::Runtime::new(&tokio_uring::builder())
-        .map_err(|error| Error::Driver(format!("no tokio-uring runtime: {error}")))?;
-    runtime.block_on(worker)
 }
 
 /// Linux shows 15 octets of it.
@@ -207,14 +205,35 @@ fn thread_name(settings: &Settings, index: usize) -> String {
     }
 }
 
+/// The addresses of a node, or why it has none.
+type Addresses = Result<Vec<SocketAddr>, ConnectFailure>;
+
 impl Starting {
-    /// Makes the worker, whose driver belongs to the thread that makes it, and runs it to its end.
-    pub async fn live<D: Drive>(
+    /// The worker as a future, for whoever runs it. When that is dropped, all further commands are refused.
+    #[cfg(any(feature = "tokio-uring", feature = "sim"))]
+    fn task<D: Drive>(
         self,
         driver: impl FnOnce(&Options) -> Result<D, DriverError>,
+        resolve: impl Fn(&Node) -> Addresses,
+    ) -> impl Future<Output = Result<(), Error>> {
+        let (index, gate) = (self.index, Arc::clone(&self.gate));
+        let closes = CloseOnDrop(Arc::clone(&self.mailbox));
+        async move {
+            let outcome = self.live(driver, resolve).await;
+            report(index, &gate, &outcome);
+            drop(closes);
+            outcome
+        }
+    }
+
+    /// Makes the worker, whose driver belongs to the thread that makes it, and runs it to its end.
+    async fn live<D: Drive>(
+        self,
+        driver: impl FnOnce(&Options) -> Result<D, DriverError>,
+        resolve: impl Fn(&Node) -> Addresses,
     ) -> Result<(), Error> {
         let _mark = WorkerThread::mark();
-        let candidates = resolve(&self.settings)?;
+        let candidates = candidates(&self.settings, resolve)?;
         let driver = driver(&self.settings.driver_options)?;
         self.mailbox.set_waker(driver.waker());
         let mut worker = Worker {
@@ -234,7 +253,7 @@ impl Starting {
             gate: Some(self.gate),
             start_failed: None,
         };
-        worker.ensure_line(MAIN, Instant::now());
+        worker.ensure_line(MAIN, worker.driver.now());
         let result = unwound(worker.run()).await.unwrap_or_else(|| {
             let what = "it panicked, which is a bug; the panic's message is on standard error";
             Err(Error::Driver(what.into()))
@@ -248,7 +267,7 @@ impl Starting {
 
 /// Awaits a future; `None` when it panicked.
 async fn unwound<T>(future: impl Future<Output = T>) -> Option<T> {
-    let mut future = pin!(future);
+    let mut future = std::pin::pin!(future);
     poll_fn(|context| {
         catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context)))
             .map_or(Poll::Ready(None), |poll| poll.map(Some))
@@ -273,16 +292,21 @@ fn pin(index: usize, settings: &Settings) -> Result<(), Error> {
 }
 
 /// The addresses of all nodes. Those that cannot be resolved are left out while there are others.
-fn resolve(settings: &Settings) -> Result<Vec<Candidate>, Error> {
+fn candidates(
+    settings: &Settings,
+    resolve: impl Fn(&Node) -> Addresses,
+) -> Result<Vec<Candidate>, Error> {
     let mut failures: Vec<ConnectFailure> = Vec::new();
     let mut candidates = Vec::new();
-    for (node, settings) in settings.nodes.iter().enumerate() {
-        match settings.resolve() {
-            Ok(addresses) => candidates.extend(
-                addresses
-                    .into_iter()
-                    .map(|address| Candidate { node, address }),
-            ),
+    for (index, node) in settings.nodes.iter().enumerate() {
+        match resolve(node) {
+            Ok(addresses) => {
+                let found = addresses.into_iter();
+                candidates.extend(found.map(|address| Candidate {
+                    node: index,
+                    address,
+                }));
+            }
             Err(failure) => failures.push(failure),
         }
     }
@@ -308,7 +332,7 @@ impl<D: Drive> Worker<D> {
 
     /// The driver cannot go on: everybody is told.
     fn fail_all(&mut self, error: &Error) {
-        let now = Instant::now();
+        let now = self.driver.now();
         let cause = ConnectionError::Lost(error.to_string());
         for line in 0..self.lines.len() {
             if let Some(session) = &mut self.lines[line].session {

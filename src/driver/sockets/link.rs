@@ -1,12 +1,10 @@
 //! One TCP connection: where it is in its life, and what its socket is ready for.
 
-use std::io::{self, IoSlice, Read};
-use std::net::{Shutdown, SocketAddr};
+use std::io::{self, IoSlice};
 
-use rustix::event::epoll::EventFlags;
 use smallvec::SmallVec;
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
+use super::{Readiness, Socket};
 use crate::buffer::{Segment, SendQueue, Spares};
 use crate::driver::slots::Occupant;
 
@@ -25,13 +23,15 @@ pub(super) enum Phase {
     Closing,
 }
 
-/// A connection. What its socket is ready for is remembered: epoll tells each change once.
-pub(super) struct Connection {
-    socket: Socket,
+/// A connection. What its socket is ready for is remembered (E1).
+pub(super) struct Connection<S> {
+    socket: S,
     queue: SendQueue,
     pub(super) phase: Phase,
     /// A receive may find octets, or the end.
-    pub(super) is_readable: bool,
+    is_readable: bool,
+    /// Whether its owner wants octets.
+    is_reading: bool,
     is_writable: bool,
     /// The peer or the system ended it: after the last octets a receive says how.
     is_ended: bool,
@@ -51,39 +51,31 @@ pub(super) enum Received {
     Lost(io::Error),
 }
 
-impl Connection {
-    /// A socket that is connecting.
-    pub(super) fn new(peer: SocketAddr) -> io::Result<Self> {
-        let kind = Type::STREAM.nonblocking().cloexec();
-        let socket = Socket::new(Domain::for_address(peer), kind, Some(Protocol::TCP))?;
-        socket.set_tcp_nodelay(true)?;
-        let phase = match socket.connect(&SockAddr::from(peer)) {
-            Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Phase::Refused(error),
-            _ => Phase::Connecting,
-        };
-        Ok(Self {
+impl<S: Socket> Connection<S> {
+    pub(super) fn new(socket: S, phase: Phase) -> Self {
+        Self {
             socket,
             queue: SendQueue::default(),
             phase,
             is_readable: false,
+            is_reading: true,
             is_writable: false,
             is_ended: false,
             is_starved: false,
             is_listed: false,
             fed: 0,
-        })
+        }
     }
 
-    pub(super) fn socket(&self) -> &Socket {
+    pub(super) fn socket(&self) -> &S {
         &self.socket
     }
 
-    /// Epoll has told a change.
-    pub(super) fn told(&mut self, flags: EventFlags) {
-        let ended = EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR;
-        self.is_ended |= flags.intersects(ended);
-        self.is_readable |= flags.intersects(ended | EventFlags::IN);
-        self.is_writable |= flags.intersects(EventFlags::OUT | EventFlags::HUP | EventFlags::ERR);
+    /// The socket has become ready for something (E1).
+    pub(super) fn told(&mut self, readiness: Readiness) {
+        self.is_ended |= readiness.ended;
+        self.is_readable |= readiness.readable || readiness.ended;
+        self.is_writable |= readiness.writable;
     }
 
     /// Whether the connect is over, and how; `None` while it is under way.
@@ -129,9 +121,7 @@ impl Connection {
             .pin(SEND_SEGMENTS_MAX)
             .map(IoSlice::new)
             .collect();
-        let sent = self
-            .socket
-            .send_vectored_with_flags(&pieces, libc::MSG_NOSIGNAL);
+        let sent = self.socket.send(&pieces);
         drop(pieces);
         match sent {
             Ok(octets) => {
@@ -155,16 +145,24 @@ impl Connection {
     /// The peer's last words, a broker's reason for instance, may be waiting: shut down, receives give them and then end
     /// for certain.
     fn drain(&mut self, error: io::Error) {
-        // It fails when the connection is down already, which is as well.
-        let _ = self.socket.shutdown(Shutdown::Both);
+        self.socket.shut_down();
         self.phase = Phase::Draining(error);
         self.is_readable = true;
         self.is_ended = true;
     }
 
+    pub(super) fn may_receive(&self) -> bool {
+        self.is_readable && self.is_reading && !self.is_starved
+    }
+
+    /// Stops or resumes receiving. What the socket is ready for stays noted meanwhile (E1).
+    pub(super) fn set_reading(&mut self, reading: bool) {
+        self.is_reading = reading;
+    }
+
     /// One receive. A short one has emptied the socket, unless its end is near: then another one says so.
     pub(super) fn receive(&mut self, room: &mut [u8]) -> Received {
-        match (&self.socket).read(room) {
+        match self.socket.receive(room) {
             Ok(0) => Received::Lost(self.lost_with(io::Error::new(
                 io::ErrorKind::UnexpectedEof,
                 "the peer closed the connection",
@@ -191,7 +189,7 @@ impl Connection {
     }
 }
 
-impl Occupant for Connection {
+impl<S> Occupant for Connection<S> {
     fn close(&mut self) {
         self.phase = Phase::Closing;
     }

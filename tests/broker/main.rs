@@ -1,0 +1,4 @@
+#![allow(missing_docs)]
+//! The broker inside the process, from outside.
+
+mod differential;
