@@ -11,6 +11,7 @@
 //! | [`buffer`] | receive chunks and their views, send segments |
 //! | [`driver`] | how bytes move: io_uring, epoll, a tokio-uring runtime, or a simulated world |
 //! | `engine` (re-exported here) | workers, consumers, publishers, topology: what a user holds |
+//! | `broker` (feature `broker`) | an AMQP broker inside the process, for tests |
 
 #[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
 compile_error!("amqp-uring runs on Linux on x86_64 only: it is built on io_uring");

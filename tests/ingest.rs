@@ -144,7 +144,17 @@ impl Case {
     }
 
     fn both(&self) -> Command {
-        let mut command = self.command();
+        self.with_both_halves(self.command())
+    }
+
+    /// With a broker inside the program.
+    fn alone(&self) -> Command {
+        let mut command = ingest(&["--queue", &self.queue]);
+        command.env(DRIVER, self.driver.name());
+        self.with_both_halves(command)
+    }
+
+    fn with_both_halves(&self, mut command: Command) -> Command {
         command
             .arg("--input")
             .arg(self.input())
@@ -291,6 +301,18 @@ fn killed_at_any_moment_and_started_again_it_loses_no_line_and_stores_none_twice
     run(case.both(), 0);
     case.assert_complete();
     case.assert_queued(0);
+}
+
+#[apply(on_every_driver!)]
+fn without_a_broker_it_brings_its_own_and_can_be_killed_and_started_again_too(driver: Driver) {
+    let case = Case::new(driver, "alone", LINES);
+    let mut numbers = Numbers(3);
+    kill_again_and_again(|| case.alone(), &mut numbers, 4);
+    run(case.alone(), 0);
+    case.assert_complete();
+    let again = run(case.alone(), 0);
+    let text = text(&again.stdout);
+    assert!(text.contains(" 0 published, 0 confirmed"), "{text}");
 }
 
 #[apply(on_every_driver!)]
@@ -526,8 +548,11 @@ fn without_a_broker_it_says_how_to_start_one(driver: Driver) {
 
 #[test]
 fn wrong_usage_ends_with_2() {
-    let cases: [&[&str]; 9] = [
+    let cases: [&[&str]; 11] = [
         &[],
+        // One half alone, without a broker that keeps the messages for the other.
+        &["--publish-only", "--input", "-"],
+        &["--consume-only", "--database", "y"],
         &["--input", "x"],
         &["--database", "x"],
         &["--consume-only"],
@@ -542,7 +567,7 @@ fn wrong_usage_ends_with_2() {
         ],
         &["--input", "x", "--database", "y", "--idle", "5"],
         &["--consume-only", "--database", "y", "--idle", "NaN"],
-        &["--publish-only", "--input", "-", "--source", ""],
+        &["--input", "-", "--database", "y", "--source", ""],
     ];
     for arguments in cases {
         let output = run(ingest(arguments), 2);

@@ -3,7 +3,7 @@
 //! | file | what it does |
 //! |---|---|
 //! | `measure` | rate, CPU and memory of a run, and how they are printed |
-//! | `consume`, `publish` | one command each |
+//! | `consume`, `publish`, `pipe` | one command each |
 //! | `compare` | both, on each driver and beside another client, interleaved |
 //! | `peer_lapin` | that other client (feature `peers`) |
 
@@ -12,6 +12,7 @@ mod consume;
 mod measure;
 #[cfg(feature = "peers")]
 mod peer_lapin;
+mod pipe;
 mod publish;
 
 use std::time::Duration;
@@ -36,6 +37,8 @@ enum Command {
     Consume(consume::Consume),
     /// Publishes messages.
     Publish(publish::Publish),
+    /// Publishes to and consumes from a queue of its own at the same time.
+    Pipe(pipe::Pipe),
     /// Publishes to and consumes from a queue of its own, with each driver of this engine and with other clients, in turns.
     Compare(compare::Compare),
 }
@@ -53,6 +56,10 @@ fn main() -> anyhow::Result<()> {
         Command::Consume(consume) => {
             let summary = consume.run()?;
             summary.print("consumed", consume.json)
+        }
+        Command::Pipe(pipe) => {
+            let summary = pipe.run()?;
+            summary.print("published and consumed", pipe.json)
         }
         Command::Publish(publish) => {
             let summary = publish.run()?;

@@ -1,15 +1,17 @@
 //! The ends of channels and connections.
 
+use std::collections::HashSet;
 use std::time::Instant;
 
 use super::Core;
 use super::channel::{Channel, Mode, State};
 use super::context::{Context, cut, short};
-use super::ids::SessionId;
+use super::ids::{ConsumerId, QueueId, SessionId};
 use super::refusal::Refusal;
 use super::session::{CLOSE_TIMEOUT, Phase};
 use super::settling::Settlement;
-use crate::protocol::{channel, connection};
+use super::vhost::Gone;
+use crate::protocol::{basic, channel, connection};
 
 /// Class and method that were at fault.
 pub(crate) type MethodId = (u16, u16);
@@ -21,10 +23,15 @@ impl Context<'_> {
         for consumer in consumers {
             self.end_consumer(u32::try_from(consumer).unwrap_or(u32::MAX));
         }
-        if let Mode::Transaction(transaction) = &mut self.channel.mode {
-            let settled = std::mem::take(&mut transaction.settled);
-            let settled = settled.into_iter().map(|(pending, _)| pending);
-            self.channel.unacked.restore(settled.collect());
+        match &mut self.channel.mode {
+            Mode::Plain => {}
+            // Its number may be another channel's when they are sent.
+            Mode::Confirm(_) => self.session.confirming.retain(|one| *one != self.number),
+            Mode::Transaction(transaction) => {
+                let settled = std::mem::take(&mut transaction.settled);
+                let settled = settled.into_iter().map(|(pending, _)| pending);
+                self.channel.unacked.restore(settled);
+            }
         }
         self.channel.mode = Mode::Plain;
         self.requeue_everything(Settlement::Abandon);
@@ -114,59 +121,70 @@ impl Core {
         let Some(vhost) = self.vhosts.get_mut(vhost) else {
             return;
         };
-        for queue in vhost.queues.ids() {
-            let owner = vhost.queues.get(queue).and_then(super::queue::Queue::owner);
-            if owner == Some(id) {
-                vhost.delete(queue);
-            }
+        for queue in vhost.queues.owned_by(id) {
+            vhost.delete(queue);
         }
     }
 
-    /// A queue that is gone: its consumers are told, where they want to know, and deliveries of it need no answer.
-    pub(super) fn bury(&mut self, vhost: usize, gone: super::vhost::Gone) {
-        for consumer in &gone.consumers {
-            let Some(session) = self.sessions.get_mut(consumer.session.0 as usize) else {
-                continue;
-            };
-            let wants_to_know = session.capabilities.consumer_cancel_notify;
-            let Some(channel) = session.channels.get(consumer.channel) else {
-                continue;
-            };
-            let ended = channel.consumers.try_remove(consumer.consumer as usize);
-            channel.unacked.forget_consumer(consumer.consumer);
-            if let Some(ended) = ended
-                && wants_to_know
-            {
-                session.send(
-                    consumer.channel,
-                    crate::protocol::basic::Cancel {
-                        consumer_tag: short(&ended.tag),
-                        no_wait: true,
-                    },
-                );
+    /// Queues that are gone: their consumers are told, where they want to know, and deliveries of them need no answer.
+    pub(super) fn bury(&mut self, vhost: usize, gone: &[Gone]) {
+        for queue in gone {
+            for consumer in &queue.consumers {
+                self.end_orphan(*consumer, queue.id);
             }
         }
-        for (_, session) in &mut self.sessions {
-            if session.vhost == vhost {
-                for (_, channel) in session.channels.iter_mut() {
-                    channel.forget_queue(gone.id);
+        let unacked = gone.iter().filter(|queue| queue.has_unacked);
+        let unacked: HashSet<QueueId> = unacked.map(|queue| queue.id).collect();
+        if !unacked.is_empty() {
+            for (_, session) in &mut self.sessions {
+                if session.vhost == vhost {
+                    for (_, channel) in session.channels.iter_mut() {
+                        channel.forget_queues(&unacked);
+                    }
                 }
             }
         }
         if let Some(vhost) = self.vhosts.get_mut(vhost) {
-            vhost.queues.release(gone.id);
+            for queue in gone {
+                vhost.queues.release(queue.id);
+            }
+        }
+    }
+
+    /// Ends a consumer of a queue that is gone. Its place may be another one's by now.
+    fn end_orphan(&mut self, consumer: ConsumerId, queue: QueueId) {
+        let Some(session) = self.sessions.get_mut(consumer.session.0 as usize) else {
+            return;
+        };
+        let wants_to_know = session.capabilities.consumer_cancel_notify;
+        let Some(channel) = session.channels.get(consumer.channel) else {
+            return;
+        };
+        let index = consumer.consumer as usize;
+        let place = channel.consumers.get(index);
+        if place.is_none_or(|consumer| consumer.queue != Some(queue)) {
+            return;
+        }
+        let ended = channel.consumers.remove(index);
+        channel.unacked.forget_consumer(consumer.consumer);
+        if wants_to_know {
+            session.send(
+                consumer.channel,
+                basic::Cancel {
+                    consumer_tag: short(&ended.tag),
+                    no_wait: true,
+                },
+            );
         }
     }
 }
 
 impl Channel {
-    fn forget_queue(&mut self, queue: super::ids::QueueId) {
-        self.unacked.forget_queue(queue);
+    fn forget_queues(&mut self, gone: &HashSet<QueueId>) {
+        self.unacked.forget_queues(gone);
         if let Mode::Transaction(transaction) = &mut self.mode {
             for (pending, _) in &mut transaction.settled {
-                if pending.queue == Some(queue) {
-                    pending.queue = None;
-                }
+                pending.forget_queues(gone);
             }
         }
     }

@@ -3,8 +3,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::session::Session;
-use crate::protocol::basic;
+use crate::protocol::{Method, basic};
 
 /// Neighbouring publishes with the same outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,7 +85,7 @@ impl Confirms {
         &mut self,
         now: Instant,
         channel: u16,
-        session: &mut Session,
+        out: &mut Vec<u8>,
         disturbance: Disturbance,
     ) {
         let is_due = |run: &&Run| run.not_before <= now;
@@ -95,7 +94,7 @@ impl Confirms {
             let runs: Vec<_> = self.runs.drain(..due).collect();
             for run in runs.into_iter().rev() {
                 for tag in (run.first..=run.last).rev() {
-                    tell(session, channel, tag, false, run.is_acked);
+                    tell(out, channel, tag, false, run.is_acked);
                 }
             }
         } else {
@@ -103,11 +102,11 @@ impl Confirms {
                 if run.first == self.told_up_to + 1 {
                     // RabbitMQ says of a nack that it is for all so far, also where it is for one.
                     let multiple = run.first < run.last || !run.is_acked;
-                    tell(session, channel, run.last, multiple, run.is_acked);
+                    tell(out, channel, run.last, multiple, run.is_acked);
                     self.told_up_to = run.last;
                 } else {
                     for tag in run.first..=run.last {
-                        tell(session, channel, tag, false, run.is_acked);
+                        tell(out, channel, tag, false, run.is_acked);
                     }
                 }
             }
@@ -115,19 +114,19 @@ impl Confirms {
     }
 }
 
-fn tell(session: &mut Session, channel: u16, delivery_tag: u64, multiple: bool, is_acked: bool) {
+fn tell(out: &mut Vec<u8>, channel: u16, delivery_tag: u64, multiple: bool, is_acked: bool) {
     if is_acked {
         let ack = basic::Ack {
             delivery_tag,
             multiple,
         };
-        session.send(channel, ack);
+        Method::from(ack).encode_frame(channel, out);
     } else {
         let nack = basic::Nack {
             delivery_tag,
             multiple,
             requeue: true,
         };
-        session.send(channel, nack);
+        Method::from(nack).encode_frame(channel, out);
     }
 }

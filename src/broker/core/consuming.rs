@@ -173,9 +173,8 @@ impl Context<'_> {
         if !get.no_ack {
             self.channel.unacked.push(Pending {
                 tag: delivery_tag,
-                queue: Some(id),
+                owed: Some((id, entry)),
                 consumer: None,
-                entry,
             });
         }
         Ok(())

@@ -78,9 +78,8 @@ fn deliver(sessions: &mut Slab<Session>, id: ConsumerId, queue: QueueId, entry: 
     consumer.unacked += 1;
     channel.unacked.push(Pending {
         tag: delivery_tag,
-        queue: Some(queue),
+        owed: Some((queue, entry)),
         consumer: Some(id.consumer),
-        entry,
     });
 }
 

@@ -66,7 +66,6 @@ pub(crate) use ids::SessionId;
 pub use records::{Received, ReceivedMessage};
 
 use super::settings::Settings;
-use crate::protocol::connection;
 use context::Shared;
 use session::{BACKLOG_OCTETS_MAX, Phase, Session};
 use vhost::Vhost;
@@ -197,12 +196,12 @@ impl Core {
             self.shared.totals.delivered += 1;
         }
         self.measure_memory();
-        for id in self.session_ids() {
-            self.flush_confirms(now, id);
-            self.tell_alarm(id);
-            let session = self.sessions.get(id.0 as usize);
-            if session.is_some_and(|s| !s.out.is_empty() || s.phase == Phase::Over) {
-                self.touch(id);
+        let alarm = self.alarm().map(|reason| context::cut(reason.to_owned()));
+        for (_, session) in &mut self.sessions {
+            session.flush_confirms(now, self.shared.faults.confirms);
+            session.tell_alarm(alarm.as_deref());
+            if !session.out.is_empty() || session.phase == Phase::Over {
+                self.touched.push(session.id);
             }
         }
     }
@@ -235,8 +234,9 @@ impl Core {
             let Some(vhost) = self.vhosts.get_mut(index) else {
                 return;
             };
-            for gone in std::mem::take(&mut vhost.gone) {
-                self.bury(index, gone);
+            let gone = std::mem::take(&mut vhost.gone);
+            if !gone.is_empty() {
+                self.bury(index, &gone);
             }
             let Some(vhost) = self.vhosts.get_mut(index) else {
                 return;
@@ -247,28 +247,6 @@ impl Core {
             };
             let delivered = delivering::deliver_from(&mut self.sessions, vhost, queue, now);
             self.shared.totals.delivered += delivered;
-        }
-    }
-
-    fn flush_confirms(&mut self, now: Instant, id: SessionId) {
-        let disturbance = self.shared.faults.confirms;
-        let Some(session) = self.sessions.get_mut(id.0 as usize) else {
-            return;
-        };
-        session.confirm_deadline = None;
-        for number in std::mem::take(&mut session.confirming) {
-            let Some(mut channel) = session.channels.take(number) else {
-                continue;
-            };
-            if let channel::Mode::Confirm(confirms) = &mut channel.mode {
-                confirms.flush(now, number, session, disturbance);
-                if let Some(deadline) = confirms.deadline() {
-                    session.confirming.push(number);
-                    let earlier = session.confirm_deadline.filter(|other| *other < deadline);
-                    session.confirm_deadline = earlier.or(Some(deadline));
-                }
-            }
-            session.channels.put(number, channel);
         }
     }
 
@@ -283,28 +261,6 @@ impl Core {
         let held = || vhosts.iter().map(|vhost| vhost.queues.octets()).sum();
         if self.shared.memory.measure(max, held) {
             self.touch_all();
-        }
-    }
-
-    fn tell_alarm(&mut self, id: SessionId) {
-        let alarm = self.alarm().map(|reason| context::cut(reason.to_owned()));
-        let Some(session) = self.sessions.get_mut(id.0 as usize) else {
-            return;
-        };
-        if session.phase != Phase::Open || !session.capabilities.connection_blocked {
-            return;
-        }
-        match alarm {
-            Some(reason) if !session.is_told_blocked => {
-                session.is_told_blocked = true;
-                let reason = context::short(&reason);
-                session.send(0, connection::Blocked { reason });
-            }
-            None if session.is_told_blocked => {
-                session.is_told_blocked = false;
-                session.send(0, connection::Unblocked {});
-            }
-            _ => {}
         }
     }
 

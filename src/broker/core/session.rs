@@ -2,9 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use super::channel::Channel;
+use super::channel::{Channel, Mode};
+use super::confirms::Disturbance;
+use super::context::short;
 use super::ids::SessionId;
-use crate::protocol::{FRAME_MIN_SIZE, Method, encode_heartbeat};
+use crate::protocol::{FRAME_MIN_SIZE, Method, connection, encode_heartbeat};
 
 /// Deliveries stop while this many octets wait to be sent to a client, and go on when fewer do.
 pub(crate) const BACKLOG_OCTETS_MAX: usize = 4 << 20;
@@ -114,6 +116,46 @@ impl Session {
         let has_room = self.backlog() < BACKLOG_OCTETS_MAX;
         self.is_congested |= !has_room;
         has_room
+    }
+
+    /// Tells publishers what is known of their publishes.
+    pub fn flush_confirms(&mut self, now: Instant, disturbance: Disturbance) {
+        if self.confirming.is_empty() {
+            return;
+        }
+        self.confirm_deadline = None;
+        for number in std::mem::take(&mut self.confirming) {
+            let Some(mut channel) = self.channels.take(number) else {
+                continue;
+            };
+            if let Mode::Confirm(confirms) = &mut channel.mode {
+                confirms.flush(now, number, &mut self.out, disturbance);
+                if let Some(deadline) = confirms.deadline() {
+                    self.confirming.push(number);
+                    let earlier = self.confirm_deadline.filter(|other| *other < deadline);
+                    self.confirm_deadline = earlier.or(Some(deadline));
+                }
+            }
+            self.channels.put(number, channel);
+        }
+    }
+
+    /// Tells the client that there is an alarm, and why, or that there is none any more.
+    pub fn tell_alarm(&mut self, alarm: Option<&str>) {
+        if alarm.is_some() == self.is_told_blocked
+            || self.phase != Phase::Open
+            || !self.capabilities.connection_blocked
+        {
+            return;
+        }
+        self.is_told_blocked = alarm.is_some();
+        match alarm {
+            Some(reason) => {
+                let reason = short(reason);
+                self.send(0, connection::Blocked { reason });
+            }
+            None => self.send(0, connection::Unblocked {}),
+        }
     }
 
     pub fn received(&mut self, now: Instant) {

@@ -47,7 +47,10 @@ impl Context<'_> {
             }
             self.settle_up_to(tag, settlement);
         }
-        self.stir_own_queues();
+        // A consumer's own window concerns the queue of what was settled, and that is stirred with it.
+        if self.channel.prefetch_global > 0 {
+            self.stir_own_queues();
+        }
         Ok(())
     }
 
@@ -71,7 +74,7 @@ impl Context<'_> {
         {
             consumer.unacked = consumer.unacked.saturating_sub(1);
         }
-        let Some(id) = pending.queue else {
+        let Some((id, entry)) = pending.owed else {
             return;
         };
         let effects = &mut self.vhost.effects;
@@ -79,10 +82,10 @@ impl Context<'_> {
             return;
         };
         match settlement {
-            Settlement::Ack => queue.acked(&pending.entry),
-            Settlement::Requeue => queue.requeue(pending.entry, Requeue::Asked, effects),
-            Settlement::Abandon => queue.requeue(pending.entry, Requeue::Abandoned, effects),
-            Settlement::Discard => queue.reject(pending.entry, effects),
+            Settlement::Ack => queue.acked(&entry),
+            Settlement::Requeue => queue.requeue(entry, Requeue::Asked, effects),
+            Settlement::Abandon => queue.requeue(entry, Requeue::Abandoned, effects),
+            Settlement::Discard => queue.reject(entry, effects),
         }
     }
 
@@ -110,7 +113,9 @@ impl Context<'_> {
             return Err(not_implemented("requeue=false"));
         }
         self.requeue_everything(Settlement::Requeue);
-        self.stir_own_queues();
+        if self.channel.prefetch_global > 0 {
+            self.stir_own_queues();
+        }
         if is_answered {
             self.reply(basic::RecoverOk {});
         }

@@ -57,7 +57,7 @@ impl Context<'_> {
     pub fn tx_rollback(&mut self) -> Result<(), Refusal> {
         let transaction = self.take_transaction()?;
         let settled = transaction.settled.into_iter().map(|(pending, _)| pending);
-        self.channel.unacked.restore(settled.collect());
+        self.channel.unacked.restore(settled);
         self.reply(tx::RollbackOk {});
         Ok(())
     }

@@ -1,26 +1,39 @@
 //! Deliveries that a channel has not settled yet.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 
 use super::ids::QueueId;
 use super::queue::Entry;
 
 /// A delivery that waits for its ack.
+#[derive(Debug)]
 pub(crate) struct Pending {
     pub tag: u64,
-    /// `None` once the queue is gone: the answer still counts as one, and changes nothing.
-    pub queue: Option<QueueId>,
+    /// What is owed to which queue; `None` once that is gone: the answer still counts as one, and changes nothing.
+    pub owed: Option<(QueueId, Entry)>,
     /// The consumer it was delivered to, while that exists; none for `basic.get`.
     pub consumer: Option<u32>,
-    pub entry: Entry,
 }
+
+impl Pending {
+    /// Some queues are gone.
+    pub fn forget_queues(&mut self, gone: &HashSet<QueueId>) {
+        self.owed.take_if(|(queue, _)| gone.contains(queue));
+    }
+}
+
+/// Fewer places than these are not worth closing the gaps in between.
+const PLACES_MIN: usize = 64;
 
 /// Deliveries in the order of their tags.
 ///
-/// One that is settled out of order leaves a gap, so that settling costs no more than looking it up.
-#[derive(Default)]
+/// One that is settled out of order leaves a gap, so that settling costs no more than looking it up. Invariants: the first
+/// place is no gap, and above [`PLACES_MIN`] places no more than half of them are.
+#[derive(Debug, Default)]
 pub(crate) struct Unacked {
-    pending: VecDeque<(u64, Option<Pending>)>,
+    places: VecDeque<(u64, Option<Pending>)>,
+    /// How many places are gaps.
+    gaps: usize,
     of_consumers: usize,
 }
 
@@ -28,23 +41,17 @@ impl Unacked {
     /// Tags ascend.
     pub fn push(&mut self, pending: Pending) {
         self.of_consumers += usize::from(pending.consumer.is_some());
-        self.pending.push_back((pending.tag, Some(pending)));
+        self.places.push_back((pending.tag, Some(pending)));
     }
 
     /// Puts back what a transaction had taken and has not used.
-    pub fn restore(&mut self, settled: Vec<Pending>) {
+    pub fn restore(&mut self, settled: impl Iterator<Item = Pending>) {
+        self.close_gaps();
         for pending in settled {
-            self.of_consumers += usize::from(pending.consumer.is_some());
-            let tag = pending.tag;
-            match self.pending.binary_search_by_key(&tag, |(tag, _)| *tag) {
-                Ok(at) => {
-                    if let Some(place) = self.pending.get_mut(at) {
-                        place.1 = Some(pending);
-                    }
-                }
-                Err(at) => self.pending.insert(at, (tag, Some(pending))),
-            }
+            self.push(pending);
         }
+        let places = self.places.make_contiguous();
+        places.sort_by_key(|(tag, _)| *tag);
     }
 
     /// How many were delivered to consumers that still exist.
@@ -52,25 +59,34 @@ impl Unacked {
         self.of_consumers
     }
 
+    /// About what it takes of memory, without the messages that queues count.
+    pub fn octets(&self) -> usize {
+        self.places.capacity() * size_of::<(u64, Option<Pending>)>()
+    }
+
     /// Takes the one with this tag out.
     pub fn take(&mut self, tag: u64) -> Option<Pending> {
-        let at = self.pending.binary_search_by_key(&tag, |(tag, _)| *tag);
-        let taken = self.pending.get_mut(at.ok()?)?.1.take()?;
+        let at = self.find(tag)?;
+        let taken = self.places.get_mut(at)?.1.take()?;
         self.of_consumers -= usize::from(taken.consumer.is_some());
+        self.gaps += 1;
         self.trim();
+        if self.places.len() > PLACES_MIN && self.gaps > self.places.len() / 2 {
+            self.close_gaps();
+        }
         Some(taken)
     }
 
     /// Whether there is one with this tag.
     pub fn contains(&self, tag: u64) -> bool {
-        let at = self.pending.binary_search_by_key(&tag, |(tag, _)| *tag);
-        at.is_ok_and(|at| self.pending.get(at).is_some_and(|(_, held)| held.is_some()))
+        let place = self.find(tag).and_then(|at| self.places.get(at));
+        place.is_some_and(|(_, held)| held.is_some())
     }
 
     /// Takes the first one out, if its tag is at most this.
     pub fn take_up_to(&mut self, tag: u64) -> Option<Pending> {
-        self.pending.front().filter(|(first, _)| *first <= tag)?;
-        let (_, taken) = self.pending.pop_front()?;
+        self.places.front().filter(|(first, _)| *first <= tag)?;
+        let (_, taken) = self.places.pop_front()?;
         self.trim();
         if let Some(pending) = &taken {
             self.of_consumers -= usize::from(pending.consumer.is_some());
@@ -80,18 +96,16 @@ impl Unacked {
 
     /// Takes everything out, in order.
     pub fn take_all(&mut self) -> impl Iterator<Item = Pending> + use<> {
-        self.of_consumers = 0;
-        std::mem::take(&mut self.pending)
+        std::mem::take(self)
+            .places
             .into_iter()
             .filter_map(|(_, pending)| pending)
     }
 
-    /// A queue is gone.
-    pub fn forget_queue(&mut self, queue: QueueId) {
+    /// Some queues are gone.
+    pub fn forget_queues(&mut self, gone: &HashSet<QueueId>) {
         for pending in self.iter_mut() {
-            if pending.queue == Some(queue) {
-                pending.queue = None;
-            }
+            pending.forget_queues(gone);
         }
     }
 
@@ -107,16 +121,126 @@ impl Unacked {
         self.of_consumers -= forgotten;
     }
 
+    fn find(&self, tag: u64) -> Option<usize> {
+        self.places.binary_search_by_key(&tag, |(tag, _)| *tag).ok()
+    }
+
     fn iter_mut(&mut self) -> impl Iterator<Item = &mut Pending> {
-        self.pending
-            .iter_mut()
-            .filter_map(|(_, held)| held.as_mut())
+        self.places.iter_mut().filter_map(|(_, held)| held.as_mut())
     }
 
     /// Keeps a delivery, or the end, at the front.
     fn trim(&mut self) {
-        while let Some((_, None)) = self.pending.front() {
-            self.pending.pop_front();
+        while self
+            .places
+            .pop_front_if(|(_, held)| held.is_none())
+            .is_some()
+        {
+            self.gaps -= 1;
         }
+    }
+
+    fn close_gaps(&mut self) {
+        self.places.retain(|(_, held)| held.is_some());
+        self.gaps = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::message::Message;
+    use super::*;
+
+    fn pending(tag: u64, consumer: Option<u32>) -> Pending {
+        let message = Message::new(b"", b"q", &[0, 0], &[b"body"]).unwrap();
+        let entry = Entry::new(message, tag, None);
+        Pending {
+            tag,
+            owed: Some((QueueId(tag as u32 % 2), entry)),
+            consumer,
+        }
+    }
+
+    fn of(tags: impl IntoIterator<Item = u64>) -> Unacked {
+        let mut unacked = Unacked::default();
+        for tag in tags {
+            unacked.push(pending(tag, Some(7)));
+        }
+        unacked
+    }
+
+    fn tags(unacked: &mut Unacked) -> Vec<u64> {
+        unacked.take_all().map(|pending| pending.tag).collect()
+    }
+
+    #[test]
+    fn one_is_taken_once() {
+        let mut unacked = of(1..=3);
+        assert_eq!(unacked.take(2).unwrap().tag, 2);
+        assert!(!unacked.contains(2));
+        assert!(unacked.take(2).is_none());
+        assert!(unacked.take(4).is_none());
+        assert_eq!(unacked.of_consumers(), 2);
+        assert_eq!(tags(&mut unacked), [1, 3]);
+        assert_eq!(unacked.of_consumers(), 0);
+    }
+
+    #[test]
+    fn taking_up_to_a_tag_takes_them_in_order_and_stops_there() {
+        let mut unacked = of([1, 2, 4, 5]);
+        unacked.take(2).unwrap();
+        let mut taken = Vec::new();
+        while let Some(pending) = unacked.take_up_to(4) {
+            taken.push(pending.tag);
+        }
+        assert_eq!(taken, [1, 4]);
+        assert!(unacked.contains(5));
+    }
+
+    #[test]
+    fn one_that_is_never_settled_does_not_keep_the_places_of_those_behind_it() {
+        let mut unacked = of([1]);
+        for tag in 2..100_000 {
+            unacked.push(pending(tag, None));
+            unacked.take(tag).unwrap();
+            assert!(unacked.places.len() <= PLACES_MIN + 1, "{tag}");
+        }
+        assert_eq!(tags(&mut unacked), [1]);
+    }
+
+    #[test]
+    fn what_is_put_back_is_in_order_again_and_counts_again() {
+        let mut unacked = of(1..=200);
+        let taken: Vec<_> = [150, 7, 3, 199]
+            .map(|tag| unacked.take(tag).unwrap())
+            .into();
+        while unacked.take_up_to(2).is_some() {}
+        assert_eq!(unacked.of_consumers(), 194);
+        unacked.restore(taken.into_iter());
+        assert_eq!(unacked.of_consumers(), 198);
+        assert!(unacked.contains(150));
+        assert_eq!(tags(&mut unacked), (3..=200).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn what_is_of_a_queue_that_is_gone_holds_no_message_and_is_there_still() {
+        let mut unacked = of(1..=4);
+        unacked.forget_queues(&HashSet::from([QueueId(0)]));
+        let owed: Vec<_> = unacked
+            .take_all()
+            .map(|pending| (pending.tag, pending.owed.is_some()))
+            .collect();
+        assert_eq!(owed, [(1, true), (2, false), (3, true), (4, false)]);
+    }
+
+    #[test]
+    fn what_a_consumer_that_is_gone_had_counts_for_no_window() {
+        let mut unacked = of(1..=3);
+        unacked.push(pending(4, Some(8)));
+        unacked.forget_consumer(7);
+        assert_eq!(unacked.of_consumers(), 1);
+        unacked.take(1).unwrap();
+        unacked.take(4).unwrap();
+        assert_eq!(unacked.of_consumers(), 0);
     }
 }

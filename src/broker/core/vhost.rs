@@ -1,7 +1,6 @@
 //! A virtual host: its exchanges and its queues.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::time::Instant;
 
 use slab::Slab;
@@ -26,10 +25,15 @@ pub(crate) struct Vhost {
     pub route: Route,
 }
 
+/// The most queues of a virtual host.
+pub(crate) const QUEUES_MAX: usize = 1 << 20;
+
 /// A queue that was deleted.
 pub(crate) struct Gone {
     pub id: QueueId,
     pub consumers: Vec<ConsumerId>,
+    /// Whether some channel has deliveries of it that are not settled.
+    pub has_unacked: bool,
 }
 
 impl Vhost {
@@ -104,8 +108,11 @@ impl Vhost {
             return 0;
         };
         self.exchanges.queue_deleted(queue.name(), id);
-        let consumers = queue.consumers().collect();
-        self.gone.push(Gone { id, consumers });
+        self.gone.push(Gone {
+            id,
+            consumers: queue.consumers().collect(),
+            has_unacked: queue.unacked() > 0,
+        });
         queue.ready()
     }
 }
@@ -117,14 +124,16 @@ pub(crate) struct Queues {
     names: HashMap<String, QueueId>,
     /// Queues that may have something to deliver.
     restless: Vec<QueueId>,
-    /// When time alone may change which queue; what a queue was noted with before counts no more.
-    deadlines: BinaryHeap<Reverse<(Instant, QueueId)>>,
+    /// When time alone may change which queue: what each is noted with.
+    deadlines: BTreeSet<(Instant, QueueId)>,
+    /// Exclusive queues with their owners.
+    exclusive: BTreeSet<(SessionId, QueueId)>,
 }
 
 struct Held {
     queue: Queue,
     is_restless: bool,
-    /// The earliest deadline that was noted.
+    /// The earliest deadline, which is among the queues' `deadlines`.
     noted: Option<Instant>,
 }
 
@@ -175,26 +184,22 @@ impl Queues {
         if let Some(deadline) = held.queue.deadline()
             && held.noted.is_none_or(|noted| deadline < noted)
         {
-            held.noted = Some(deadline);
-            self.deadlines.push(Reverse((deadline, id)));
+            if let Some(later) = held.noted.replace(deadline) {
+                self.deadlines.remove(&(later, id));
+            }
+            self.deadlines.insert((deadline, id));
         }
     }
 
     pub fn deadline(&self) -> Option<Instant> {
-        self.deadlines
-            .peek()
-            .map(|Reverse((deadline, _))| *deadline)
+        self.deadlines.first().map(|(deadline, _)| *deadline)
     }
 
     /// A queue whose time may have come.
     pub fn next_due(&mut self, now: Instant) -> Option<QueueId> {
-        self.deadlines
-            .peek()
-            .filter(|Reverse((deadline, _))| *deadline <= now)?;
-        let Reverse((deadline, id)) = self.deadlines.pop()?;
-        if let Some(held) = self.held(id)
-            && held.noted == Some(deadline)
-        {
+        self.deadline().filter(|deadline| *deadline <= now)?;
+        let (_, id) = self.deadlines.pop_first()?;
+        if let Some(held) = self.held(id) {
             held.noted = None;
         }
         Some(id)
@@ -204,6 +209,12 @@ impl Queues {
     pub fn octets(&self) -> usize {
         let held = self.queues.iter().filter_map(|(_, held)| held.as_ref());
         held.map(|held| held.queue.octets()).sum()
+    }
+
+    /// The exclusive queues of a connection.
+    pub fn owned_by(&self, session: SessionId) -> Vec<QueueId> {
+        let range = (session, QueueId(0))..=(session, QueueId(u32::MAX));
+        self.exclusive.range(range).map(|(_, id)| *id).collect()
     }
 
     /// Nobody names this queue any more.
@@ -221,10 +232,20 @@ impl Queues {
         session: SessionId,
         now: Instant,
     ) -> Result<QueueId, Refusal> {
+        if self.names.len() >= QUEUES_MAX {
+            return Err(Refusal::precondition(format!(
+                "cannot declare queue '{}': queue limit in vhost '{}' ({QUEUES_MAX}) is reached",
+                declaration.name, declaration.vhost
+            )));
+        }
+        let queue = Queue::declare(declaration, session, now)?;
         let entry = self.queues.vacant_entry();
         let id = QueueId(entry.key() as u32);
+        if let Some(owner) = queue.owner() {
+            self.exclusive.insert((owner, id));
+        }
         entry.insert(Some(Held {
-            queue: Queue::declare(declaration, session, now)?,
+            queue,
             is_restless: false,
             noted: None,
         }));
@@ -235,6 +256,12 @@ impl Queues {
     fn remove(&mut self, id: QueueId) -> Option<Queue> {
         let held = self.queues.get_mut(id.0 as usize)?.take()?;
         self.names.remove(held.queue.name());
+        if let Some(noted) = held.noted {
+            self.deadlines.remove(&(noted, id));
+        }
+        if let Some(owner) = held.queue.owner() {
+            self.exclusive.remove(&(owner, id));
+        }
         Some(held.queue)
     }
 }

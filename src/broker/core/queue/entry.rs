@@ -25,7 +25,7 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    pub(super) const fn new(message: Message, position: u64, expires: Option<Instant>) -> Self {
+    pub(crate) const fn new(message: Message, position: u64, expires: Option<Instant>) -> Self {
         Self {
             message,
             original: None,
