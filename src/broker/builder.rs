@@ -6,19 +6,25 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, SystemTime};
 
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-
 use super::control::Handle;
 use super::core::Core;
 use super::listener::Listener;
 use super::server::{Command, Server};
 use super::settings::{Settings, User};
+#[cfg(feature = "sim")]
+use super::simulated::SimBroker;
 use super::{Broker, BrokerError};
 use crate::driver::epoll::EpollDriver;
+#[cfg(feature = "sim")]
+use crate::driver::sim;
 #[cfg(feature = "tokio-uring")]
 use crate::driver::tokio_uring::TokioUringDriver;
 use crate::driver::uring::UringDriver;
 use crate::driver::{self, Adopt, Choice, Driver, DriverError, Mailbox, Options};
+
+/// Where a broker listens in a world, in which there are no ports to choose from.
+#[cfg(feature = "sim")]
+const AMQP_PORT: u16 = 5672;
 
 /// Puts a [`Broker`] together.
 #[derive(Clone)]
@@ -113,7 +119,8 @@ impl BrokerBuilder {
         self
     }
 
-    /// Keeps the last so many methods that clients sent, for [`Broker::received`]; none by default.
+    /// Keeps the last so many methods that clients sent, for [`Broker::received`]; none by default. The messages with them
+    /// take no more than [`memory_octets_max`](Self::memory_octets_max): fewer are kept where they are large.
     pub fn record(mut self, methods_max: usize) -> Self {
         self.settings.records_max = methods_max;
         self
@@ -131,32 +138,41 @@ impl BrokerBuilder {
     ///
     /// When it cannot listen, its driver or thread cannot be started, or nobody could log in.
     pub fn start(mut self) -> Result<Broker, BrokerError> {
-        let user = self.settings.users.first();
-        let user = user.ok_or(BrokerError::Missing("user"))?.clone();
-        let vhost = self.settings.vhosts.first();
-        let vhost = vhost.ok_or(BrokerError::Missing("virtual host"))?.clone();
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         self.settings.started_at = since.map_or(0, |since| since.as_secs());
         let choice = Choice::new(self.driver)?;
         let socket = Listener::bind(self.listen)?;
         let address = socket.address();
+        let uri = self.settings.uri(address)?;
         let (mailbox, server) = match choice.driver {
             Driver::Epoll => launch(self.settings, choice.driver, EpollDriver::new),
             #[cfg(feature = "tokio-uring")]
             Driver::TokioUring => launch(self.settings, choice.driver, TokioUringDriver::new),
             _ => launch(self.settings, choice.driver, UringDriver::new),
         }?;
-        let listener = socket.start(Arc::clone(&mailbox))?;
-        let encode = |text| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
-        let (name, password) = (encode(&user.name), encode(&user.password));
-        let uri = format!("amqp://{name}:{password}@{address}/{}", encode(&vhost));
-        Ok(Broker {
+        let mut broker = Broker {
             uri,
             address,
-            handle: Handle::new(mailbox),
-            listener: Some(listener),
+            handle: Handle::new(Arc::clone(&mailbox)),
+            listener: None,
             server: Some(server),
-        })
+        };
+        broker.listener = Some(socket.start(mailbox)?);
+        Ok(broker)
+    }
+
+    /// Starts the broker in a simulated world, at the address that it is to listen at: 127.0.0.1:5672 unless told
+    /// otherwise. Its driver is the world's.
+    ///
+    /// # Errors
+    ///
+    /// When somebody listens at that address already, or nobody could log in.
+    #[cfg(feature = "sim")]
+    pub fn start_in(mut self, world: &sim::Handle) -> Result<SimBroker, BrokerError> {
+        if self.listen.port() == 0 {
+            self.listen.set_port(AMQP_PORT);
+        }
+        SimBroker::start(self.settings, self.listen, world)
     }
 }
 

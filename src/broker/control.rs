@@ -1,16 +1,17 @@
 //! What a test may ask of a broker, and do to it.
 
 use std::collections::BTreeMap;
-use std::net::TcpStream;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
 use super::BrokerError;
 use super::core::{Core, Received};
-use super::server::{Command, Done, Serve};
+use super::server::{Command, Done, Serve, Work};
+use super::tap::Tap;
 use crate::driver::Mailbox;
-use crate::protocol::ReplyCode;
+use crate::protocol::{FRAME_MIN_SIZE, ReplyCode};
 
 /// Work on the broker takes microseconds: nobody waits this long unless its thread hangs.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -85,7 +86,7 @@ pub enum Contents {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ConfirmFault {
-    /// They are sent this much later.
+    /// They are sent this much later; those of publishes from when the fault has been changed may overtake them.
     Delay(Duration),
     /// They are not sent.
     Drop,
@@ -95,14 +96,20 @@ pub enum ConfirmFault {
     Reorder,
 }
 
-/// How other threads reach the server.
-pub(super) struct Handle {
-    mailbox: Arc<Mailbox<Command<TcpStream>>>,
+/// How others reach the server.
+pub(super) struct Handle<S> {
+    mailbox: Arc<Mailbox<Command<S>>>,
 }
 
-impl Handle {
-    pub fn new(mailbox: Arc<Mailbox<Command<TcpStream>>>) -> Self {
+impl<S> Handle<S> {
+    pub fn new(mailbox: Arc<Mailbox<Command<S>>>) -> Self {
         Self { mailbox }
+    }
+
+    /// Has something done in the server's next turn, and does not wait for it.
+    pub fn post(&self, work: Work) -> Result<(), BrokerError> {
+        let posted = self.mailbox.post(Command::Do(work));
+        posted.map_err(|_| BrokerError::Stopped)
     }
 
     /// Has something done on the server's thread and waits for the answer.
@@ -114,8 +121,7 @@ impl Handle {
         let work = move |server: &mut dyn Serve| {
             let _ = answer.send(work(server));
         };
-        let posted = self.mailbox.post(Command::Do(Box::new(work)));
-        posted.map_err(|_| BrokerError::Stopped)?;
+        self.post(Box::new(work))?;
         answered
             .recv_timeout(ANSWER_TIMEOUT)
             .map_err(|_| BrokerError::Stopped)
@@ -130,11 +136,11 @@ impl Handle {
     }
 
     pub fn restart(&self, contents: Contents) -> Result<(), BrokerError> {
-        self.ask(move |server| {
-            server.reset();
-            let now = server.now();
-            server.core().restart(now, contents == Contents::Durable);
-        })
+        self.ask(move |server| restart(server, contents))
+    }
+
+    pub fn tap(&self, tap: impl Tap + 'static) -> Result<(), BrokerError> {
+        self.ask(|server| server.set_tap(Box::new(tap)))
     }
 
     pub fn wait_for(
@@ -143,18 +149,29 @@ impl Handle {
         mut condition: impl FnMut(&State) -> bool + Send + 'static,
     ) -> Result<State, BrokerError> {
         let (answer, answered) = channel();
+        let waiting = Arc::new(());
+        let waits = Arc::downgrade(&waiting);
         let watch = move |core: &Core| {
-            let state = core.state();
-            if !condition(&state) {
-                return Done::No;
+            if waits.strong_count() == 0 {
+                return Done::Yes;
             }
-            let _ = answer.send(state);
+            let state = core.state();
+            // A condition that panics fails its test, and not the broker that other connections use.
+            let outcome = match catch_unwind(AssertUnwindSafe(|| condition(&state))) {
+                Ok(false) => return Done::No,
+                Ok(true) => Ok(state),
+                Err(panic) => Err(panic),
+            };
+            let _ = answer.send(outcome);
             Done::Yes
         };
         let posted = self.mailbox.post(Command::Watch(Box::new(watch)));
         posted.map_err(|_| BrokerError::Stopped)?;
-        match answered.recv_timeout(timeout) {
-            Ok(state) => Ok(state),
+        let answer = answered.recv_timeout(timeout);
+        drop(waiting);
+        match answer {
+            Ok(Ok(state)) => Ok(state),
+            Ok(Err(panic)) => resume_unwind(panic),
             Err(RecvTimeoutError::Timeout) => {
                 let state = Box::new(self.state()?);
                 Err(BrokerError::TimedOut { timeout, state })
@@ -169,21 +186,41 @@ impl Handle {
     }
 }
 
-/// Switches that disturb a broker. Each is in effect when its call returns; all fail with [`BrokerError::Stopped`] only.
+/// Starts over as after a crash.
+pub(super) fn restart(server: &mut dyn Serve, contents: Contents) {
+    server.reset();
+    let now = server.now();
+    server.core().restart(now, contents == Contents::Durable);
+}
+
+/// What can be disturbed.
+pub(super) trait Change {
+    fn change(&self, work: Work) -> Result<(), BrokerError>;
+}
+
+/// From another thread: the change is made when this returns.
+impl<S> Change for Handle<S> {
+    fn change(&self, work: Work) -> Result<(), BrokerError> {
+        self.ask(work)
+    }
+}
+
+/// Switches that disturb a broker. Each is in effect when its call returns, or, in a simulated world, from the broker's next
+/// turn on; all fail with [`BrokerError::Stopped`] only.
 pub struct Faults<'a> {
-    handle: &'a Handle,
+    broker: &'a dyn Change,
 }
 
 impl<'a> Faults<'a> {
-    pub(super) fn new(handle: &'a Handle) -> Self {
-        Self { handle }
+    pub(super) fn new(broker: &'a dyn Change) -> Self {
+        Self { broker }
     }
 
     fn change(
         &self,
         change: impl FnOnce(&mut dyn Serve) + Send + 'static,
     ) -> Result<(), BrokerError> {
-        self.handle.ask(change)
+        self.broker.change(Box::new(change))
     }
 
     /// Disturbs the confirms of publishes from now on; `None` ends that.
@@ -208,14 +245,15 @@ impl<'a> Faults<'a> {
         self.change(move |server| server.core().faults().return_everything = on)
     }
 
-    /// Sends `connection.blocked`, and reads nothing more from connections that publish.
+    /// Raises an alarm: as by RabbitMQ, a connection that publishes is sent `connection.blocked` with its next message, and
+    /// nothing more is read from it.
     #[allow(clippy::missing_errors_doc, reason = "said once, at the type")]
     pub fn block(&self, reason: impl Into<String>) -> Result<(), BrokerError> {
         let reason = reason.into();
         self.change(move |server| server.core().block(Some(reason)))
     }
 
-    /// Sends `connection.unblocked` and reads again.
+    /// Ends the alarm: those who were told get `connection.unblocked`, and are read again.
     #[allow(clippy::missing_errors_doc, reason = "said once, at the type")]
     pub fn unblock(&self) -> Result<(), BrokerError> {
         self.change(|server| server.core().block(None))
@@ -249,7 +287,8 @@ impl<'a> Faults<'a> {
         })
     }
 
-    /// Cancels every consumer of every queue with `basic.cancel`, as when a queue's node fails; the queues stay.
+    /// Cancels every consumer of every queue with `basic.cancel`, as when a queue's node fails. The queues stay, but for
+    /// those that are deleted with their last consumer.
     #[allow(clippy::missing_errors_doc, reason = "said once, at the type")]
     pub fn cancel_consumers(&self) -> Result<(), BrokerError> {
         self.change(|server| {
@@ -270,16 +309,25 @@ impl<'a> Faults<'a> {
         self.change(|server| server.half_close())
     }
 
-    /// Reads nothing from and sends nothing to the connections that are there now, or goes on where it stopped.
+    /// Reads nothing from and sends nothing to the connections that are there now, not even heartbeats, or goes on where it
+    /// stopped. The silence of clients does not count meanwhile, and neither is noticed that they go.
     #[allow(clippy::missing_errors_doc, reason = "said once, at the type")]
     pub fn freeze(&self, on: bool) -> Result<(), BrokerError> {
         self.change(move |server| server.freeze(on))
     }
 
-    /// Offers another `frame_max` to connections that are made from now on, such as 4096; `None` for the broker's own.
+    /// Offers another `frame_max`, at least 4096, to connections that are made from now on; `None` for the broker's own.
     #[allow(clippy::missing_errors_doc, reason = "said once, at the type")]
     pub fn frame_max(&self, octets: Option<u32>) -> Result<(), BrokerError> {
+        let octets = octets.map(|octets| octets.max(FRAME_MIN_SIZE));
         self.change(move |server| server.core().faults().frame_max = octets)
+    }
+
+    /// Confirms one in so many publishes and forgets it, as no broker may; 0 for none. For tests of tests.
+    #[doc(hidden)]
+    #[allow(clippy::missing_errors_doc, reason = "said once, at the type")]
+    pub fn forget_one_in(&self, publishes: u32) -> Result<(), BrokerError> {
+        self.change(move |server| server.core().faults().forget_one_in = publishes)
     }
 
     /// Closes new connections at once.

@@ -20,6 +20,10 @@ pub enum BrokerError {
         #[source]
         error: io::Error,
     },
+    /// Somebody listens there already, in a simulated world.
+    #[cfg(feature = "sim")]
+    #[error(transparent)]
+    AddressInUse(#[from] crate::driver::sim::AddressInUse),
     /// A thread could not be started.
     #[error("cannot start the broker's thread: {0}")]
     Thread(#[source] io::Error),

@@ -69,8 +69,12 @@ fn accept(listener: &TcpListener, mailbox: &Mailbox<Command<TcpStream>>) {
                 continue;
             }
         };
-        let Ok(control) = socket.try_clone() else {
-            continue;
+        let control = match socket.try_clone() {
+            Ok(control) => control,
+            Err(error) => {
+                tracing::warn!(%error, "the broker cannot keep a connection");
+                continue;
+            }
         };
         let accepted = Accepted {
             socket,

@@ -22,6 +22,8 @@
 //! | `builder`, `settings` | what may be chosen |
 //! | `control` | faults, and what a test may ask: [`Faults`] |
 //! | `listener` | the thread that accepts connections |
+//! | `tap` | hearing every frame |
+//! | `simulated` (feature `sim`) | a broker in a simulated world |
 //!
 //! It may touch `protocol`, `buffer` and `driver`.
 #![forbid(unsafe_code)]
@@ -33,9 +35,12 @@ mod error;
 mod listener;
 mod server;
 mod settings;
+#[cfg(feature = "sim")]
+mod simulated;
+mod tap;
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -43,6 +48,9 @@ pub use builder::BrokerBuilder;
 pub use control::{ConfirmFault, Contents, ExchangeState, Faults, QueueState, State, Totals};
 pub use core::{Received, ReceivedMessage};
 pub use error::BrokerError;
+#[cfg(feature = "sim")]
+pub use simulated::SimBroker;
+pub use tap::Tap;
 
 use control::Handle;
 use listener::Listener;
@@ -53,7 +61,7 @@ use listener::Listener;
 pub struct Broker {
     uri: String,
     address: SocketAddr,
-    handle: Handle,
+    handle: Handle<TcpStream>,
     listener: Option<Listener>,
     server: Option<JoinHandle<()>>,
 }
@@ -93,7 +101,8 @@ impl Broker {
         self.handle.state()
     }
 
-    /// Waits until something is so. The condition is looked at again whenever anything has happened.
+    /// Waits until something is so. The condition is looked at again whenever anything has happened, on the broker's own
+    /// thread: it must not ask the broker, but decide by the state it is given. If it panics, so does this.
     ///
     /// # Errors
     ///
@@ -113,6 +122,15 @@ impl Broker {
     /// [`BrokerError::Stopped`] when its thread has ended.
     pub fn received(&self) -> Result<Vec<Received>, BrokerError> {
         self.handle.received()
+    }
+
+    /// Lets somebody hear every frame from now on, in place of whoever did before.
+    ///
+    /// # Errors
+    ///
+    /// [`BrokerError::Stopped`] when its thread has ended.
+    pub fn tap(&self, tap: impl Tap + 'static) -> Result<(), BrokerError> {
+        self.handle.tap(tap)
     }
 
     /// Starts over as after a crash: all connections are reset, and what is not meant to last is gone.

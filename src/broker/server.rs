@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::core::{Core, Progress, SessionId};
+use super::tap::Tap;
 use crate::buffer::{Inbox, Parsed, Segment};
 use crate::driver::{Adopt, DriverError, Event, Link, Mailbox};
 
@@ -37,6 +38,8 @@ pub(crate) trait Serve {
     fn half_close(&mut self);
     /// Nothing is read from any connection and nothing sent, or everything again.
     fn freeze(&mut self, is_frozen: bool);
+    /// Somebody listens from now on, in place of whoever did.
+    fn set_tap(&mut self, tap: Box<dyn Tap>);
 }
 
 /// Whether a watch is over.
@@ -64,8 +67,6 @@ struct Line {
     link: Link,
     inbox: Inbox,
     control: Box<dyn Control>,
-    /// Nothing is read and nothing is sent, for the sake of a test.
-    is_frozen: bool,
     is_read: bool,
 }
 
@@ -78,6 +79,9 @@ pub(crate) struct Server<D: Adopt> {
     /// By slot of the link.
     sessions: Vec<Option<(Link, SessionId)>>,
     watches: Vec<Watch>,
+    /// Those that are read again, and have octets left from before.
+    resumed: Vec<SessionId>,
+    tap: Option<Box<dyn Tap>>,
     is_stopping: bool,
 }
 
@@ -91,6 +95,8 @@ impl<D: Adopt> Server<D> {
             lines: Vec::new(),
             sessions: Vec::new(),
             watches: Vec::new(),
+            resumed: Vec::new(),
+            tap: None,
             is_stopping: false,
         }
     }
@@ -106,6 +112,9 @@ impl<D: Adopt> Server<D> {
             if self.is_stopping {
                 return Ok(());
             }
+            for session in std::mem::take(&mut self.resumed) {
+                self.read(now, session);
+            }
             if self.core.deadline().is_some_and(|deadline| deadline <= now) {
                 self.core.tick(now);
             }
@@ -116,10 +125,9 @@ impl<D: Adopt> Server<D> {
                 self.flush(now, session);
             }
             let deadline = self.core.deadline();
-            let mailbox = &self.mailbox;
-            self.driver
-                .turn(deadline, || !mailbox.is_empty(), &mut events)
-                .await?;
+            let (mailbox, resumed) = (&self.mailbox, &self.resumed);
+            let has_work = || !mailbox.is_empty() || !resumed.is_empty();
+            self.driver.turn(deadline, has_work, &mut events).await?;
             let now = self.driver.now();
             for event in events.drain(..) {
                 self.event(now, event);
@@ -154,9 +162,11 @@ impl<D: Adopt> Server<D> {
             link,
             inbox: Inbox::default(),
             control: accepted.control,
-            is_frozen: false,
             is_read: true,
         };
+        if let Some(tap) = &mut self.tap {
+            tap.opened(session.0);
+        }
         put(&mut self.lines, session.0, line);
         put(&mut self.sessions, link.slot(), (link, session));
     }
@@ -191,7 +201,7 @@ impl<D: Adopt> Server<D> {
             }
             Event::Sent { link, unsent } => {
                 if let Some(session) = self.session_of(link) {
-                    self.core.unsent(session, unsent);
+                    self.core.unsent(now, session, unsent);
                     self.flush(now, session);
                 }
             }
@@ -216,19 +226,48 @@ impl<D: Adopt> Server<D> {
         else {
             return;
         };
-        if line.is_frozen {
+        let (core, tap) = (&mut self.core, &mut self.tap);
+        if core.is_frozen(session) {
             return;
         }
-        let core = &mut self.core;
         let parsed = line.inbox.parse(|octets, _| {
-            let Progress { consumed, missing } = core.receive(now, session, octets);
+            let Progress {
+                heard,
+                consumed,
+                missing,
+            } = core.receive(now, session, octets);
+            if let (Some(tap), Some(heard @ [_, ..])) = (tap.as_mut(), octets.get(..heard)) {
+                tap.received(session.0, heard);
+            }
             Ok::<_, std::convert::Infallible>(Parsed { consumed, missing })
         });
         let Ok(()) = parsed;
+        self.watch_reading(session);
+    }
+
+    /// Receives from a line, or stops, as the core says.
+    fn watch_reading(&mut self, session: SessionId) {
+        let Some(line) = self
+            .lines
+            .get_mut(session.0 as usize)
+            .and_then(Option::as_mut)
+        else {
+            return;
+        };
+        let is_read = self.core.is_read(session);
+        if is_read == line.is_read {
+            return;
+        }
+        line.is_read = is_read;
+        self.driver.set_reading(line.link, is_read);
+        if is_read && !line.inbox.is_empty() {
+            self.resumed.push(session);
+        }
     }
 
     /// Sends what there is, and closes the line when it is over.
     fn flush(&mut self, now: Instant, session: SessionId) {
+        self.watch_reading(session);
         let Some(line) = self
             .lines
             .get_mut(session.0 as usize)
@@ -237,23 +276,22 @@ impl<D: Adopt> Server<D> {
             return;
         };
         let link = line.link;
-        let is_read = !line.is_frozen && self.core.is_read(session);
-        if is_read != line.is_read {
-            line.is_read = is_read;
-            self.driver.set_reading(link, is_read);
-        }
-        if line.is_frozen {
+        if self.core.is_frozen(session) {
             return;
         }
         if let Some(output) = self.core.output(session)
             && !output.is_empty()
         {
             let octets = std::mem::replace(output, self.driver.spare());
+            if let Some(tap) = &mut self.tap {
+                tap.sent(session.0, &octets);
+            }
             self.driver.send(link, Segment::Owned(octets));
             self.core.sent(now, session);
-            self.core.unsent(session, self.driver.unsent(link));
+            self.core.unsent(now, session, self.driver.unsent(link));
         }
-        if self.core.is_over(session) && self.driver.unsent(link) == 0 {
+        let has_left = self.driver.unsent(link) == 0;
+        if self.core.is_lost(session) || self.core.is_over(session) && has_left {
             self.forget(now, session);
         }
     }
@@ -272,6 +310,9 @@ impl<D: Adopt> Server<D> {
             *place = None;
         }
         self.core.lost(now, session);
+        if let Some(tap) = &mut self.tap {
+            tap.closed(session.0);
+        }
     }
 }
 
@@ -303,14 +344,13 @@ impl<D: Adopt> Serve for Server<D> {
     fn freeze(&mut self, is_frozen: bool) {
         let now = self.driver.now();
         for session in self.all() {
-            if let Some(line) = self.line(session) {
-                line.is_frozen = is_frozen;
-            }
-            if !is_frozen {
-                self.read(now, session);
-            }
+            self.core.freeze(now, session, is_frozen);
             self.flush(now, session);
         }
+    }
+
+    fn set_tap(&mut self, tap: Box<dyn Tap>) {
+        self.tap = Some(tap);
     }
 }
 

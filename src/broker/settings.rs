@@ -1,6 +1,11 @@
 //! What a broker is like: who may log in, what there is, and how much of everything.
 
+use std::net::SocketAddr;
 use std::time::Duration;
+
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+
+use super::BrokerError;
 
 /// What a connection may offer, as in RabbitMQ's default configuration.
 pub(crate) const FRAME_MAX_DEFAULT: u32 = 131_072;
@@ -63,6 +68,19 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// How to log in at this address: as the first user, to the first virtual host.
+    pub fn uri(&self, address: SocketAddr) -> Result<String, BrokerError> {
+        let user = self.users.first().ok_or(BrokerError::Missing("user"))?;
+        let vhost = self.vhosts.first();
+        let vhost = vhost.ok_or(BrokerError::Missing("virtual host"))?;
+        let encode = |text| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+        let (name, password) = (encode(&user.name), encode(&user.password));
+        Ok(format!(
+            "amqp://{name}:{password}@{address}/{}",
+            encode(vhost)
+        ))
+    }
+
     pub fn admits(&self, name: &[u8], password: &[u8]) -> bool {
         let is_user = |user: &&User| user.name.as_bytes() == name;
         self.users

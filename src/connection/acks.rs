@@ -142,6 +142,11 @@ impl Acks {
     /// A delivery that was answered in the consumer's handler. `tag` must follow the last one: see [`Acks::follows`].
     #[inline]
     pub fn delivered(&mut self, tag: u64, answer: Option<Answer>, channel: u16, out: &mut Vec<u8>) {
+        // A mistake on purpose, in builds with `--cfg amqp_uring_canary` only: what is to be answered later is acked.
+        let answer = match answer {
+            None if cfg!(amqp_uring_canary) && tag % 8 == 0 => Some(Answer::Ack),
+            answer => answer,
+        };
         self.last = tag;
         if answer == Some(Answer::Ack) && self.waiting.is_empty() {
             self.ack_up_to = tag;

@@ -74,9 +74,7 @@ use stats::Board;
 use topology::Operation;
 use worker::{StartGate, Starting};
 
-#[cfg(any(feature = "tokio-uring", feature = "sim"))]
-use crate::driver::Driver;
-use crate::driver::{Choice, Reason};
+use crate::driver::{Choice, Driver, Reason};
 
 /// How long dropping an engine takes at most.
 const DROP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -525,8 +523,8 @@ impl Drop for Engine {
         if self.was_ended.load(Ordering::Relaxed) {
             return;
         }
-        if is_worker_thread() {
-            // The worker cannot wait for itself. It ends when it has read this.
+        if is_worker_thread() || self.choice.driver == Driver::Sim {
+            // The worker cannot wait for itself, nor a world for one of its tasks. It ends when it has read this.
             drop(self.request_shutdown(DROP_TIMEOUT));
         } else if let Err(error) = self.end(DROP_TIMEOUT) {
             tracing::warn!(%error, "an engine was dropped");

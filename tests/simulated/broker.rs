@@ -7,6 +7,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crossbeam_queue::SegQueue;
+
 use amqp_uring::driver::sim::{Handle, Listener, SimDriver, Socket};
 use amqp_uring::driver::{Adopt, Drive, Event, Link, Options, Waker};
 use amqp_uring::protocol::{
@@ -41,10 +43,13 @@ pub fn run(world: &Handle, address: SocketAddr, manners: Manners) -> Rc<RefCell<
     let shared = Rc::<RefCell<Shared>>::default();
     // A driver without links, to wait with.
     let mut doorman = world.driver(&Options::default()).unwrap();
-    let accepted = Arc::default();
-    let listener: Listener = world
-        .listen(address, Arc::clone(&accepted), doorman.waker())
-        .unwrap();
+    let accepted = Arc::<SegQueue<Socket>>::default();
+    let (queue, waker) = (Arc::clone(&accepted), doorman.waker());
+    let accept = move |socket| {
+        queue.push(socket);
+        waker.wake();
+    };
+    let listener: Listener = world.listen(address, accept).unwrap();
     let (world_inside, shared_inside) = (world.clone(), Rc::clone(&shared));
     world.spawn(async move {
         let _listener = listener;

@@ -294,6 +294,22 @@ fn an_engine_and_its_world_may_end_in_any_order() {
 }
 
 #[test]
+fn an_engine_whose_workers_never_ran_ends_with_its_world() {
+    let before = Instant::now();
+    let world = World::new(1);
+    let call = builder().workers(2).start_in(&world);
+    drop((world, call));
+    let world = World::new(1);
+    let call = builder().workers(2).start_in(&world);
+    drop(call);
+    drop(world);
+    assert!(
+        before.elapsed() < SECOND * 2,
+        "nobody waits for the system's clock"
+    );
+}
+
+#[test]
 fn what_does_not_fit_a_world_is_refused() {
     let world = World::new(1);
     for (builder, parameter) in [

@@ -93,6 +93,15 @@ impl Channel {
                 && fits(self.prefetch_global, self.unacked.of_consumers()))
     }
 
+    /// About what it holds of messages that are in no queue.
+    pub fn octets(&self) -> usize {
+        let uncommitted = match &self.mode {
+            Mode::Transaction(transaction) => transaction.octets(),
+            Mode::Plain | Mode::Confirm(_) => 0,
+        };
+        uncommitted + self.incoming.octets() + self.unacked.octets()
+    }
+
     pub fn consumer_by_tag(&self, tag: &str) -> Option<u32> {
         let mut consumers = self.consumers.iter();
         let (index, _) = consumers.find(|(_, consumer)| &*consumer.tag == tag)?;

@@ -19,10 +19,6 @@ pub(crate) type MethodId = (u16, u16);
 impl Context<'_> {
     /// Lets go of everything that the channel holds. Unacked deliveries go back to their queues.
     pub fn release(&mut self) {
-        let consumers: Vec<_> = self.channel.consumers.iter().map(|(key, _)| key).collect();
-        for consumer in consumers {
-            self.end_consumer(u32::try_from(consumer).unwrap_or(u32::MAX));
-        }
         match &mut self.channel.mode {
             Mode::Plain => {}
             // Its number may be another channel's when they are sent.
@@ -34,7 +30,15 @@ impl Context<'_> {
             }
         }
         self.channel.mode = Mode::Plain;
-        self.requeue_everything(Settlement::Abandon);
+        // Taken before its consumers end, none of which has to look for what is its own then.
+        let unacked = self.channel.unacked.take_all();
+        let consumers: Vec<_> = self.channel.consumers.iter().map(|(key, _)| key).collect();
+        for consumer in consumers {
+            self.end_consumer(u32::try_from(consumer).unwrap_or(u32::MAX));
+        }
+        for pending in unacked {
+            self.settle(pending, Settlement::Abandon);
+        }
     }
 
     pub fn channel_close(&mut self) {
@@ -166,7 +170,7 @@ impl Core {
             return;
         }
         let ended = channel.consumers.remove(index);
-        channel.unacked.forget_consumer(consumer.consumer);
+        channel.forget_consumer(consumer.consumer, ended.unacked);
         if wants_to_know {
             session.send(
                 consumer.channel,
@@ -180,6 +184,19 @@ impl Core {
 }
 
 impl Channel {
+    /// A consumer has ended that had so many deliveries unacked: they count for no window any more.
+    pub(super) fn forget_consumer(&mut self, consumer: u32, unacked: u32) {
+        if unacked == 0 {
+            return;
+        }
+        self.unacked.forget_consumer(consumer);
+        if let Mode::Transaction(transaction) = &mut self.mode {
+            for (pending, _) in &mut transaction.settled {
+                pending.consumer.take_if(|one| *one == consumer);
+            }
+        }
+    }
+
     fn forget_queues(&mut self, gone: &HashSet<QueueId>) {
         self.unacked.forget_queues(gone);
         if let Mode::Transaction(transaction) = &mut self.mode {

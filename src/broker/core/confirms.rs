@@ -14,6 +14,14 @@ struct Run {
     not_before: Instant,
 }
 
+impl Run {
+    fn is_continued_by(&self, next: &Run) -> bool {
+        self.last + 1 == next.first
+            && self.is_acked == next.is_acked
+            && self.not_before == next.not_before
+    }
+}
+
 /// How confirms are disturbed for the sake of a test.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Disturbance {
@@ -35,6 +43,7 @@ pub(crate) struct Confirms {
     next: u64,
     /// All publishes up to this one are confirmed to the client.
     told_up_to: u64,
+    /// In the order in which they are due.
     runs: VecDeque<Run>,
 }
 
@@ -47,14 +56,17 @@ impl Confirms {
         }
     }
 
-    /// The outcome of the next publish. True when there was nothing to tell before.
+    /// The outcome of the next publish. True when there was nothing to tell before, and now there is.
     pub fn settled(&mut self, now: Instant, is_acked: bool, disturbance: Disturbance) -> bool {
         let tag = self.next;
         self.next += 1;
         if disturbance.drop {
             return false;
         }
-        let not_before = now.checked_add(disturbance.delay).unwrap_or(now);
+        // What is held back beyond the end of time is never sent.
+        let Some(not_before) = now.checked_add(disturbance.delay) else {
+            return false;
+        };
         let run = Run {
             first: tag,
             last: tag,
@@ -62,15 +74,12 @@ impl Confirms {
             not_before,
         };
         let was_empty = self.runs.is_empty();
-        match self.runs.back_mut() {
-            Some(last)
-                if last.last + 1 == tag
-                    && last.is_acked == run.is_acked
-                    && last.not_before == not_before =>
-            {
-                last.last = tag;
-            }
-            _ => self.runs.push_back(run),
+        let place = self
+            .runs
+            .partition_point(|other| other.not_before <= not_before);
+        match place.checked_sub(1).and_then(|at| self.runs.get_mut(at)) {
+            Some(last) if last.is_continued_by(&run) => last.last = tag,
+            _ => self.runs.insert(place, run),
         }
         was_empty
     }
@@ -128,5 +137,139 @@ fn tell(out: &mut Vec<u8>, channel: u16, delivery_tag: u64, multiple: bool, is_a
             requeue: true,
         };
         Method::from(nack).encode_frame(channel, out);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::{Decoded, Frame};
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    struct Bench {
+        confirms: Confirms,
+        now: Instant,
+        disturbance: Disturbance,
+    }
+
+    impl Bench {
+        fn new(disturbance: Disturbance) -> Self {
+            Self {
+                confirms: Confirms::new(),
+                now: Instant::now(),
+                disturbance,
+            }
+        }
+
+        fn publishes(&mut self, outcomes: &[bool]) {
+            for is_acked in outcomes {
+                let disturbance = self.disturbance;
+                self.confirms.settled(self.now, *is_acked, disturbance);
+            }
+        }
+
+        /// What is sent: `+3*` is an ack of all up to 3, `-4` a nack of 4.
+        fn told(&mut self) -> Vec<String> {
+            let mut octets = Vec::new();
+            self.confirms
+                .flush(self.now, 1, &mut octets, self.disturbance);
+            let (mut rest, mut told) = (&*octets, Vec::new());
+            while let Ok(Decoded::Frame { frame, octets }) = Frame::decode(rest, u32::MAX) {
+                let (sign, tag, multiple) = match Method::decode(frame.payload).unwrap() {
+                    Method::BasicAck(ack) => ('+', ack.delivery_tag, ack.multiple),
+                    Method::BasicNack(nack) => ('-', nack.delivery_tag, nack.multiple),
+                    other => panic!("{other:?}"),
+                };
+                told.push(format!("{sign}{tag}{}", if multiple { "*" } else { "" }));
+                rest = &rest[octets..];
+            }
+            told
+        }
+    }
+
+    #[test]
+    fn neighbours_with_the_same_outcome_are_told_together() {
+        let mut bench = Bench::new(Disturbance::default());
+        bench.publishes(&[true, true, true, false, true]);
+        assert_eq!(bench.told(), ["+3*", "-4*", "+5"]);
+        bench.publishes(&[true]);
+        assert_eq!(bench.told(), ["+6"]);
+        assert_eq!(bench.told(), [""; 0]);
+        assert_eq!(bench.confirms.deadline(), None);
+    }
+
+    #[test]
+    fn the_channel_has_something_to_tell_with_the_first_publish_and_not_with_those_behind_it() {
+        let (mut confirms, now) = (Confirms::new(), Instant::now());
+        let none = Disturbance::default();
+        assert!(confirms.settled(now, true, none));
+        assert!(!confirms.settled(now, true, none));
+        let dropped = Disturbance { drop: true, ..none };
+        assert!(!Confirms::new().settled(now, true, dropped));
+    }
+
+    #[test]
+    fn what_was_dropped_is_never_confirmed_with_others() {
+        let mut bench = Bench::new(Disturbance::default());
+        bench.publishes(&[true]);
+        bench.disturbance.drop = true;
+        bench.publishes(&[true, true]);
+        bench.disturbance.drop = false;
+        bench.publishes(&[true, true]);
+        assert_eq!(bench.told(), ["+1", "+4", "+5"]);
+    }
+
+    #[test]
+    fn everything_is_refused_where_that_is_asked_for() {
+        let mut bench = Bench::new(Disturbance {
+            nack: true,
+            ..Default::default()
+        });
+        bench.publishes(&[true, false]);
+        assert_eq!(bench.told(), ["-2*"]);
+    }
+
+    #[test]
+    fn the_later_ones_are_told_first_and_one_by_one_where_that_is_asked_for() {
+        let mut bench = Bench::new(Disturbance {
+            reorder: true,
+            ..Default::default()
+        });
+        bench.publishes(&[true, true, false]);
+        assert_eq!(bench.told(), ["-3", "+2", "+1"]);
+    }
+
+    #[test]
+    fn what_is_held_back_is_told_in_time_and_holds_nothing_else_back() {
+        let mut bench = Bench::new(Disturbance {
+            delay: 2 * SECOND,
+            ..Default::default()
+        });
+        bench.publishes(&[true, true]);
+        assert_eq!(bench.told(), [""; 0]);
+        assert_eq!(bench.confirms.deadline(), Some(bench.now + 2 * SECOND));
+        bench.disturbance.delay = Duration::ZERO;
+        bench.publishes(&[true, true]);
+        assert_eq!(bench.told(), ["+3", "+4"]);
+        bench.now += 2 * SECOND;
+        assert_eq!(bench.told(), ["+2*"]);
+        bench.publishes(&[true]);
+        assert_eq!(
+            bench.told(),
+            ["+5"],
+            "all before it are told, if not in this order"
+        );
+    }
+
+    #[test]
+    fn what_is_held_back_for_ever_is_never_told() {
+        let mut bench = Bench::new(Disturbance {
+            delay: Duration::MAX,
+            ..Default::default()
+        });
+        bench.publishes(&[true]);
+        assert_eq!(bench.told(), [""; 0]);
+        assert_eq!(bench.confirms.deadline(), None);
     }
 }

@@ -10,6 +10,9 @@ use super::replies::PSEUDO_QUEUE;
 use super::unacked::Pending;
 use crate::protocol::{ReplyCode, ShortStr, basic};
 
+/// The most consumers of a channel: they are looked up by tag one after another.
+const CONSUMERS_MAX: usize = 1 << 14;
+
 impl Context<'_> {
     pub fn basic_qos(&mut self, qos: &basic::Qos) -> Result<(), Refusal> {
         if qos.prefetch_size != 0 {
@@ -32,6 +35,10 @@ impl Context<'_> {
         let asked = text(consume.consumer_tag)?;
         if !asked.is_empty() && self.channel.consumer_by_tag(asked).is_some() {
             let text = format!("attempt to reuse consumer tag '{asked}'");
+            return Err(Refusal::new(ReplyCode::NotAllowed, text));
+        }
+        if self.channel.consumers.len() >= CONSUMERS_MAX {
+            let text = format!("consumer limit of a channel ({CONSUMERS_MAX}) is reached");
             return Err(Refusal::new(ReplyCode::NotAllowed, text));
         }
         let tag = match asked {
@@ -121,7 +128,7 @@ impl Context<'_> {
         let Some(consumer) = self.channel.consumers.try_remove(index as usize) else {
             return;
         };
-        self.channel.unacked.forget_consumer(index);
+        self.channel.forget_consumer(index, consumer.unacked);
         let Some(id) = consumer.queue else {
             if let Some(address) = self.channel.reply_address.take() {
                 self.shared.replies.remove(&address);

@@ -71,6 +71,11 @@ impl Incoming {
         }
     }
 
+    /// What has come of a body in several frames.
+    pub fn octets(&self) -> usize {
+        self.body.len()
+    }
+
     fn header(&mut self, payload: &[u8], octets_max: u64) -> Result<u64, Refusal> {
         let header = match ContentHeader::decode(payload) {
             Ok(header) => header,

@@ -11,7 +11,13 @@ use super::queue::Entry;
 use super::session::{Phase, Session};
 use super::unacked::Pending;
 use super::vhost::Vhost;
-use crate::protocol::{ShortStr, basic};
+use crate::protocol::{Method, ShortStr, basic};
+
+/// There is nothing to settle about a direct reply, and every one has this tag.
+const REPLY_TAG: u64 = 1;
+
+/// Direct replies to a client that has so many octets unread are lost.
+const UNREAD_REPLIES_OCTETS_MAX: usize = 256 << 20;
 
 fn session(sessions: &mut Slab<Session>, id: ConsumerId) -> Option<&mut Session> {
     sessions.get_mut(id.session.0 as usize)
@@ -70,8 +76,16 @@ fn deliver(sessions: &mut Slab<Session>, id: ConsumerId, queue: QueueId, entry: 
     let Some(consumer) = channel.consumers.get_mut(id.consumer as usize) else {
         return;
     };
-    encode_deliver(out, id.channel, &consumer.tag, delivery_tag, &entry);
-    encode_content(out, id.channel, &entry.message, *frame_max);
+    let (message, redelivered) = (&entry.message, entry.redelivered);
+    encode_deliver(
+        out,
+        id.channel,
+        &consumer.tag,
+        delivery_tag,
+        redelivered,
+        message,
+    );
+    encode_content(out, id.channel, message, *frame_max);
     if consumer.no_ack {
         return;
     }
@@ -83,38 +97,54 @@ fn deliver(sessions: &mut Slab<Session>, id: ConsumerId, queue: QueueId, entry: 
     });
 }
 
-fn encode_deliver(out: &mut Vec<u8>, channel: u16, tag: &str, delivery_tag: u64, entry: &Entry) {
-    let message: &Message = &entry.message;
+fn encode_deliver(
+    out: &mut Vec<u8>,
+    channel: u16,
+    tag: &str,
+    delivery_tag: u64,
+    redelivered: bool,
+    message: &Message,
+) {
     let deliver = basic::Deliver {
         consumer_tag: ShortStr::new(tag).unwrap_or_default(),
         delivery_tag,
-        redelivered: entry.redelivered,
+        redelivered,
         exchange: ShortStr::from_bytes(message.exchange()).unwrap_or_default(),
         routing_key: ShortStr::from_bytes(message.routing_key()).unwrap_or_default(),
     };
-    crate::protocol::Method::from(deliver).encode_frame(channel, out);
+    Method::from(deliver).encode_frame(channel, out);
 }
 
-/// Sends a direct reply to the channel that waits for it, if it still does.
-pub(crate) fn deliver_reply(sessions: &mut Slab<Session>, id: ConsumerId, message: &Message) {
+/// Sends a direct reply to the channel that waits for it, if it still does. False when it does not, or does not read its
+/// replies: then this one is lost, as there is no queue that could keep it.
+pub(crate) fn deliver_reply(
+    sessions: &mut Slab<Session>,
+    id: ConsumerId,
+    message: &Message,
+) -> bool {
     let Some(session) = session(sessions, id).filter(|session| session.phase == Phase::Open) else {
-        return;
+        return false;
     };
-    let frame_max = session.frame_max;
-    let Some(channel) = session.channels.get(id.channel) else {
-        return;
+    if session.backlog() >= UNREAD_REPLIES_OCTETS_MAX {
+        return false;
+    }
+    let Session {
+        channels,
+        out,
+        frame_max,
+        ..
+    } = session;
+    let Some(channel) = channels.get(id.channel) else {
+        return false;
     };
+    let address = channel.reply_address.as_deref().map(str::as_bytes);
+    if address != Some(message.routing_key()) {
+        return false;
+    }
     let Some(consumer) = channel.consumers.get(id.consumer as usize) else {
-        return;
+        return false;
     };
-    let deliver = basic::Deliver {
-        consumer_tag: ShortStr::new(&consumer.tag).unwrap_or_default(),
-        // There is nothing to settle, and every one has this tag.
-        delivery_tag: 1,
-        redelivered: false,
-        exchange: ShortStr::from_bytes(message.exchange()).unwrap_or_default(),
-        routing_key: ShortStr::from_bytes(message.routing_key()).unwrap_or_default(),
-    };
-    crate::protocol::Method::from(deliver).encode_frame(id.channel, &mut session.out);
-    encode_content(&mut session.out, id.channel, message, frame_max);
+    encode_deliver(out, id.channel, &consumer.tag, REPLY_TAG, false, message);
+    encode_content(out, id.channel, message, *frame_max);
+    true
 }

@@ -9,7 +9,7 @@ use super::context::{Context, malformed, not_implemented};
 use super::handshake::{self, Step};
 use super::ids::SessionId;
 use super::refusal::Refusal;
-use super::session::{CLOSE_TIMEOUT, Phase};
+use super::session::{CLOSE_TIMEOUT, Phase, UNREAD_OCTETS_MAX};
 use super::settling::Settlement;
 use crate::protocol::{
     DecodeError, Decoded, FRAME_OVERHEAD, Frame, FrameKind, Method, PROTOCOL_HEADER, ReplyCode,
@@ -23,9 +23,12 @@ const ACCESS_REQUEST_OK: [u8; 6] = [0, 30, 0, 11, 0, 1];
 /// How far [`Core::receive`] came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Progress {
-    /// Octets that were used.
+    /// Octets of the frames that were dealt with.
+    pub heard: usize,
+    /// Octets that were used; more than were heard when the connection is over, and nobody hears the rest.
     pub consumed: usize,
-    /// At least this many more are needed; 0 when everything was used.
+    /// At least this many more are needed; 0 when everything was used, or when the rest is to be shown again once
+    /// [`Core::is_read`] says so.
     pub missing: usize,
 }
 
@@ -36,10 +39,16 @@ struct Failure {
 }
 
 impl Core {
-    /// Takes in octets of a connection. What is not consumed begins a frame and is to be shown again with more behind it.
+    /// Takes in octets of a connection. What is not consumed begins a frame and is to be shown again, with more behind it
+    /// where something is missing.
     pub fn receive(&mut self, now: Instant, id: SessionId, octets: &[u8]) -> Progress {
         let mut consumed = 0;
         self.set_clocks(now);
+        if !self.shared.memory.is_short() {
+            // What comes in within one turn may be more than the limit allows.
+            self.measure_memory();
+        }
+        let has_alarm = self.alarm().is_some();
         if let Some(session) = self.sessions.get_mut(id.0 as usize) {
             session.received(now);
         }
@@ -49,8 +58,16 @@ impl Core {
             let Some(session) = self.sessions.get_mut(id.0 as usize) else {
                 break;
             };
+            if session.backlog() >= UNREAD_OCTETS_MAX || has_alarm && session.publishes {
+                // The rest is shown again when the client has read some of it, or the alarm is over.
+                return Progress {
+                    heard: consumed,
+                    consumed,
+                    missing: 0,
+                };
+            }
             let progress = match session.phase {
-                Phase::Over => break,
+                Phase::Over | Phase::Lost => break,
                 Phase::Header => self.protocol_header(now, id, rest),
                 _ => match Frame::decode(rest, frame_octets_max(session.frame_max)) {
                     Ok(Decoded::Frame { frame, octets }) => {
@@ -69,15 +86,23 @@ impl Core {
                 Err(missing) if rest.is_empty() => {
                     let _ = missing;
                     return Progress {
+                        heard: consumed,
                         consumed,
                         missing: 0,
                     };
                 }
-                Err(missing) => return Progress { consumed, missing },
+                Err(missing) => {
+                    return Progress {
+                        heard: consumed,
+                        consumed,
+                        missing,
+                    };
+                }
             }
         }
         // Nobody listens any more.
         Progress {
+            heard: consumed,
             consumed: octets.len(),
             missing: 0,
         }
@@ -111,7 +136,7 @@ impl Core {
                 let refusal = Refusal::new(ReplyCode::FrameError, frame_text(octets, limit, error));
                 self.close_connection(now, id, &refusal, (0, 0));
             }
-            _ => session.enter(Phase::Over, None),
+            _ => session.end(now),
         }
     }
 
@@ -147,7 +172,7 @@ impl Core {
             let method = Method::decode(frame.payload);
             if frame.kind == FrameKind::Method && frame.channel == 0 {
                 match method {
-                    Ok(Method::ConnectionCloseOk(_)) => session.enter(Phase::Over, None),
+                    Ok(Method::ConnectionCloseOk(_)) => session.end(now),
                     Ok(Method::ConnectionClose(_)) => session.send(0, connection::CloseOk {}),
                     _ => {}
                 }
@@ -164,7 +189,7 @@ impl Core {
             if session.phase == Phase::Open {
                 self.connection_close(now, id);
             } else {
-                session.enter(Phase::Over, None);
+                session.end(now);
             }
             return Ok(());
         }
@@ -179,24 +204,26 @@ impl Core {
                     Method::ConnectionStartOk(start_ok) => start_ok.mechanism.to_string(),
                     _ => String::new(),
                 };
-                handshake::refuse_login(session, &mechanism, now.checked_add(CLOSE_TIMEOUT));
+                handshake::refuse_login(session, &mechanism, now);
                 Ok(())
             }
             Err(refusal) if phase == Phase::ConnectionOpen => Err(fail(refusal)),
             // RabbitMQ says no more to one that cannot even log in.
             Err(refusal) => {
                 tracing::debug!(text = %refusal.text, "a connection ends in its handshake");
-                session.enter(Phase::Over, None);
+                session.end(now);
                 Ok(())
             }
         }
     }
 
+    /// The line is the client's to end: one that meets the end of the file before it has looked at `connection.close-ok`
+    /// would take the connection for lost.
     fn connection_close(&mut self, now: Instant, id: SessionId) {
         self.release_session(now, id);
         if let Some(session) = self.sessions.get_mut(id.0 as usize) {
             session.send(0, connection::CloseOk {});
-            session.enter(Phase::Over, None);
+            session.enter(Phase::Closing, now.checked_add(CLOSE_TIMEOUT));
         }
     }
 
@@ -333,6 +360,7 @@ impl Context<'_> {
     fn content(&mut self, frame: &Frame<'_>, octets_max: u64) -> Result<(), Refusal> {
         let incoming = &mut self.channel.incoming;
         let Some(message) = incoming.add(frame, octets_max)? else {
+            self.shared.memory.taken_in(frame.payload.len());
             return Ok(());
         };
         let mandatory = incoming.mandatory;

@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 
 use super::context::{Shared, not_implemented, short, text};
 use super::refusal::Refusal;
-use super::session::{Capabilities, HANDSHAKE_TIMEOUT, Phase, Session};
+use super::session::{CLOSE_TIMEOUT, Capabilities, HANDSHAKE_TIMEOUT, Phase, Session};
 use crate::protocol::{
     EncodeError, FRAME_MIN_SIZE, FieldTable, LongStr, Method, PROTOCOL_HEADER, ReplyCode, Table,
     connection,
@@ -63,7 +63,7 @@ pub(crate) fn begin(session: &mut Session, now: Instant, header: [u8; 8], has_ex
     if !is_old && header != PROTOCOL_HEADER && header != PROTOCOL_HEADER_0_9 {
         // It speaks something else: it is told what is spoken here, and left.
         session.out.extend_from_slice(&PROTOCOL_HEADER);
-        session.enter(Phase::Over, None);
+        session.end(now);
         return;
     }
     // Both are constants of this file and short.
@@ -223,9 +223,9 @@ fn log_in(shared: &Shared, start_ok: &connection::StartOk<'_>) -> Result<Option<
 }
 
 /// What a client reads that could not log in, if it can read it.
-pub(crate) fn refuse_login(session: &mut Session, mechanism: &str, deadline: Option<Instant>) {
+pub(crate) fn refuse_login(session: &mut Session, mechanism: &str, now: Instant) {
     if !session.capabilities.authentication_failure_close {
-        session.enter(Phase::Over, None);
+        session.end(now);
         return;
     }
     let text = format!(
@@ -238,5 +238,5 @@ pub(crate) fn refuse_login(session: &mut Session, mechanism: &str, deadline: Opt
         method_id: 0,
     };
     session.send(0, close);
-    session.enter(Phase::Closing, deadline);
+    session.enter(Phase::Closing, now.checked_add(CLOSE_TIMEOUT));
 }

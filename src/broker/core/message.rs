@@ -8,12 +8,16 @@ use crate::protocol::{
     Array, DecodeError, FieldArray, FieldTable, Properties, PropertiesRef, Table, Value,
 };
 
+use super::queue::Entry;
 use super::refusal::Refusal;
 use super::time_to_live;
 use super::value::type_name;
 
 /// Flags that announce no property.
 const NO_PROPERTIES: [u8; 2] = [0, 0];
+
+/// What a message takes of memory beside its octets: it is in a queue.
+const FIXED_OCTETS: usize = size_of::<Content>() + size_of::<Entry>();
 
 /// A message, shared by the queues that it was routed to. It never changes; dead-lettering makes another one.
 #[derive(Debug, Clone)]
@@ -263,9 +267,9 @@ impl Content {
             .unwrap_or_default()
     }
 
-    /// What it takes of the broker's memory, about.
+    /// What it takes of the broker's memory, about: an empty one takes something too.
     pub fn octets(&self) -> usize {
-        self.octets.len()
+        self.octets.len() + FIXED_OCTETS
     }
 }
 
@@ -301,7 +305,7 @@ mod tests {
         assert_eq!(message.routing_key(), b"key");
         assert_eq!(message.body(), b"body");
         assert_eq!(message.encoded_properties(), [0, 8, 1, b'a']);
-        assert_eq!(message.octets(), 12);
+        assert_eq!(message.octets(), 12 + FIXED_OCTETS);
     }
 
     #[test]

@@ -67,7 +67,7 @@ pub use records::{Received, ReceivedMessage};
 
 use super::settings::Settings;
 use context::Shared;
-use session::{BACKLOG_OCTETS_MAX, Phase, Session};
+use session::{BACKLOG_OCTETS_MAX, Phase, Session, UNREAD_OCTETS_MAX};
 use vhost::Vhost;
 
 pub(crate) struct Core {
@@ -85,7 +85,7 @@ impl Core {
             .iter()
             .map(|name| Vhost::new(name))
             .collect();
-        let records = records::Records::new(settings.records_max);
+        let records = records::Records::new(settings.records_max, settings.memory_octets_max);
         Self {
             sessions: Slab::new(),
             vhosts,
@@ -113,7 +113,9 @@ impl Core {
         let entry = self.sessions.vacant_entry();
         let id = SessionId(u32::try_from(entry.key()).ok()?);
         entry.insert(Session::new(id, now));
-        self.shared.totals.connections += 1;
+        let connections = &mut self.shared.totals.connections;
+        self.shared.records.accepted(id, *connections);
+        *connections += 1;
         Some(id)
     }
 
@@ -127,10 +129,14 @@ impl Core {
     }
 
     /// So many octets of a connection's output wait to be taken by the kernel.
-    pub fn unsent(&mut self, id: SessionId, unsent: usize) {
+    pub fn unsent(&mut self, now: Instant, id: SessionId, unsent: usize) {
         let Some(session) = self.sessions.get_mut(id.0 as usize) else {
             return;
         };
+        if unsent < session.unsent && session.backlog() >= UNREAD_OCTETS_MAX {
+            // It is not read, so whatever it says goes unheard; but somebody is there who takes what it is sent.
+            session.received(now);
+        }
         session.unsent = unsent;
         if !session.is_congested || session.backlog() >= BACKLOG_OCTETS_MAX / 2 {
             return;
@@ -165,16 +171,23 @@ impl Core {
     /// Whether the line is to be closed once the output has left.
     pub fn is_over(&self, id: SessionId) -> bool {
         let session = self.sessions.get(id.0 as usize);
-        session.is_none_or(|session| session.phase == Phase::Over)
+        session.is_none_or(Session::is_over)
     }
 
-    /// Whether the connection is to be read: those that publish are not while there is an alarm.
+    /// Whether the line is to be closed at once.
+    pub fn is_lost(&self, id: SessionId) -> bool {
+        let session = self.sessions.get(id.0 as usize);
+        session.is_none_or(|session| session.phase == Phase::Lost)
+    }
+
+    /// Whether the connection is to be read: those that have published in spite of an alarm are not until it is over, and
+    /// nobody is whose own answers pile up.
     pub fn is_read(&self, id: SessionId) -> bool {
-        let publishes = self
-            .sessions
-            .get(id.0 as usize)
-            .is_some_and(|s| s.publishes);
-        !publishes || self.alarm().is_none()
+        let Some(session) = self.sessions.get(id.0 as usize) else {
+            return false;
+        };
+        let is_blocked = session.publishes && self.alarm().is_some();
+        !is_blocked && !session.is_frozen && session.backlog() < UNREAD_OCTETS_MAX
     }
 
     fn touch(&mut self, id: SessionId) {
@@ -192,15 +205,16 @@ impl Core {
             self.settle_vhost(index, now);
         }
         for (consumer, message) in std::mem::take(&mut self.shared.direct) {
-            delivering::deliver_reply(&mut self.sessions, consumer, &message);
-            self.shared.totals.delivered += 1;
+            let is_delivered = delivering::deliver_reply(&mut self.sessions, consumer, &message);
+            self.shared.totals.delivered += u64::from(is_delivered);
         }
         self.measure_memory();
         let alarm = self.alarm().map(|reason| context::cut(reason.to_owned()));
         for (_, session) in &mut self.sessions {
             session.flush_confirms(now, self.shared.faults.confirms);
+            session.publishes &= alarm.is_some();
             session.tell_alarm(alarm.as_deref());
-            if !session.out.is_empty() || session.phase == Phase::Over {
+            if !session.out.is_empty() || session.is_over() {
                 self.touched.push(session.id);
             }
         }
@@ -257,8 +271,13 @@ impl Core {
     }
 
     fn measure_memory(&mut self) {
-        let (vhosts, max) = (&self.vhosts, self.shared.settings.memory_octets_max);
-        let held = || vhosts.iter().map(|vhost| vhost.queues.octets()).sum();
+        let (vhosts, sessions) = (&self.vhosts, &self.sessions);
+        let max = self.shared.settings.memory_octets_max;
+        let held = || {
+            let queues = vhosts.iter().map(|vhost| vhost.queues.octets());
+            let sessions = sessions.iter().map(|(_, session)| session.octets());
+            queues.chain(sessions).sum()
+        };
         if self.shared.memory.measure(max, held) {
             self.touch_all();
         }
@@ -283,10 +302,16 @@ impl Core {
         for vhost in &mut self.vhosts {
             vhost.tick(now);
         }
+        let has_alarm = self.alarm().is_some();
         for (_, session) in &mut self.sessions {
-            if !session.tick(now) {
-                session.enter(Phase::Over, None);
+            if has_alarm && session.publishes {
+                // It is not read: it may well have said something.
+                session.received(now);
             }
+            session.tick(now);
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

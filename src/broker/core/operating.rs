@@ -2,7 +2,6 @@
 
 use std::time::Instant;
 
-use super::Core;
 use super::context::short;
 use super::faults::Faults;
 use super::ids::SessionId;
@@ -10,6 +9,7 @@ use super::records::Received;
 use super::refusal::Refusal;
 use super::session::Phase;
 use super::vhost::Vhost;
+use super::{Core, channel};
 use crate::broker::control::{ExchangeState, QueueState, State};
 use crate::protocol::{ReplyCode, basic};
 
@@ -29,12 +29,7 @@ impl Core {
                 };
                 state.exchanges.insert(exchange.name.to_owned(), about);
             }
-            for queue in vhost
-                .queues
-                .ids()
-                .into_iter()
-                .filter_map(|id| vhost.queues.get(id))
-            {
+            for queue in vhost.queues.iter() {
                 let held = QueueState {
                     ready: queue.ready(),
                     unacked: queue.unacked(),
@@ -58,6 +53,20 @@ impl Core {
     pub fn block(&mut self, reason: Option<String>) {
         self.shared.faults.blocked = reason;
         self.touch_all();
+    }
+
+    /// From now on nothing is read and nothing sent, or everything again.
+    pub fn freeze(&mut self, now: Instant, id: SessionId, is_frozen: bool) {
+        if let Some(session) = self.sessions.get_mut(id.0 as usize) {
+            session.is_frozen = is_frozen;
+            // What it has said meanwhile is only now to be read.
+            session.received(now);
+        }
+    }
+
+    pub fn is_frozen(&self, id: SessionId) -> bool {
+        let session = self.sessions.get(id.0 as usize);
+        session.is_some_and(|session| session.is_frozen)
     }
 
     pub(super) fn touch_all(&mut self) {
@@ -90,9 +99,18 @@ impl Core {
                 continue;
             };
             for number in session.channels.numbers() {
-                self.refuse(now, id, number, &refusal, (0, 0));
+                if self.is_open(id, number) {
+                    self.refuse(now, id, number, &refusal, (0, 0));
+                }
             }
         }
+    }
+
+    /// Whether a channel is open, and not on its way to its end.
+    fn is_open(&mut self, id: SessionId, number: u16) -> bool {
+        let session = self.sessions.get_mut(id.0 as usize);
+        let channel = session.and_then(|session| session.channels.get(number));
+        channel.is_some_and(|channel| channel.state == channel::State::Open)
     }
 
     /// Cancels all consumers, as when the nodes of their queues fail.
@@ -104,9 +122,8 @@ impl Core {
             let tells = session.capabilities.consumer_cancel_notify;
             for number in session.channels.numbers() {
                 self.on_channel(now, id, number, |context| {
-                    let consumers: Vec<_> = context.channel.consumers.iter().collect();
+                    let consumers = context.channel.consumers.iter();
                     let consumers: Vec<_> = consumers
-                        .into_iter()
                         .map(|(index, consumer)| (index as u32, consumer.tag.clone()))
                         .collect();
                     for (index, tag) in consumers {

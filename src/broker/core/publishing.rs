@@ -35,7 +35,7 @@ impl Context<'_> {
                 self.route(message, mandatory);
             }
             Mode::Confirm(_) => {
-                let is_acked = self.route(message, mandatory);
+                let is_acked = self.shared.faults.forgets() || self.route(message, mandatory);
                 self.confirm(is_acked);
             }
         }

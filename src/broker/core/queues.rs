@@ -45,6 +45,10 @@ impl Context<'_> {
         let name = if name.is_empty() {
             chosen = self.shared.names.queue();
             &chosen
+        } else if name.starts_with("amq.") {
+            // Not even for a queue that was named by the broker: who declares anew chooses a name.
+            let text = format!("queue name '{name}' contains reserved prefix 'amq.*'");
+            return Err(Refusal::access_refused(text));
         } else {
             name
         };
@@ -63,10 +67,6 @@ impl Context<'_> {
                 queue.declare_again(&declaration, session, now)?;
             }
             return Ok(id);
-        }
-        if name.starts_with("amq.") && !declare.queue.is_empty() {
-            let text = format!("queue name '{name}' contains reserved prefix 'amq.*'");
-            return Err(Refusal::access_refused(text));
         }
         self.vhost.declare(&declaration, session, now)
     }

@@ -11,7 +11,11 @@ use crate::protocol::{FRAME_MIN_SIZE, Method, connection, encode_heartbeat};
 /// Deliveries stop while this many octets wait to be sent to a client, and go on when fewer do.
 pub(crate) const BACKLOG_OCTETS_MAX: usize = 4 << 20;
 
-/// How long a client may take to answer `connection.close`.
+/// A client whose answers pile up to this many octets is not read until it has taken some of them: it sends without reading.
+pub(crate) const UNREAD_OCTETS_MAX: usize = 2 * BACKLOG_OCTETS_MAX;
+
+/// How long a client may take to answer `connection.close`, to end the line after its own was answered, or to read what is
+/// left when a connection is over.
 pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a client may take from the first octet to `connection.open`, as RabbitMQ's `handshake_timeout`.
@@ -26,10 +30,12 @@ pub(crate) enum Phase {
     TuneOk,
     ConnectionOpen,
     Open,
-    /// `connection.close` was sent: everything but its answer is thrown away.
+    /// `connection.close` was sent, or that of the client was answered: whatever else comes is thrown away.
     Closing,
     /// What is in the output still leaves, then the line is closed.
     Over,
+    /// Nobody is there who would read what is in the output.
+    Lost,
 }
 
 /// What the client says that it can do.
@@ -59,12 +65,14 @@ pub(crate) struct Session {
     pub confirming: Vec<u16>,
     /// When the first of those leaves that a fault holds back.
     pub confirm_deadline: Option<Instant>,
-    /// Whether anything was published on it: only then does an alarm concern it.
+    /// Whether anything was published on it since the alarm began, or in this turn: only then does an alarm concern it.
     pub publishes: bool,
     /// Whether the client was told of an alarm.
     pub is_told_blocked: bool,
     /// Whether deliveries wait for the backlog to shrink.
     pub is_congested: bool,
+    /// Nothing is read and nothing is sent, for the sake of a test.
+    pub is_frozen: bool,
     last_received: Instant,
     last_sent: Instant,
     /// When the phase must be over.
@@ -90,6 +98,7 @@ impl Session {
             publishes: false,
             is_told_blocked: false,
             is_congested: false,
+            is_frozen: false,
             last_received: now,
             last_sent: now,
             phase_deadline: now.checked_add(HANDSHAKE_TIMEOUT),
@@ -106,6 +115,21 @@ impl Session {
         self.phase_deadline = deadline;
     }
 
+    /// Nothing more is taken in; what is in the output may leave for a while.
+    pub fn end(&mut self, now: Instant) {
+        self.enter(Phase::Over, now.checked_add(CLOSE_TIMEOUT));
+    }
+
+    /// Whether nothing that comes in has a meaning any more.
+    pub fn is_over(&self) -> bool {
+        matches!(self.phase, Phase::Over | Phase::Lost)
+    }
+
+    /// About what it holds of messages that are in no queue.
+    pub fn octets(&self) -> usize {
+        self.channels.iter().map(Channel::octets).sum()
+    }
+
     /// Octets that wait for the client.
     pub fn backlog(&self) -> usize {
         self.out.len() + self.unsent
@@ -120,10 +144,10 @@ impl Session {
 
     /// Tells publishers what is known of their publishes.
     pub fn flush_confirms(&mut self, now: Instant, disturbance: Disturbance) {
+        self.confirm_deadline = None;
         if self.confirming.is_empty() {
             return;
         }
-        self.confirm_deadline = None;
         for number in std::mem::take(&mut self.confirming) {
             let Some(mut channel) = self.channels.take(number) else {
                 continue;
@@ -140,9 +164,10 @@ impl Session {
         }
     }
 
-    /// Tells the client that there is an alarm, and why, or that there is none any more.
+    /// Tells a client that publishes that there is an alarm, and why, or that there is none any more.
     pub fn tell_alarm(&mut self, alarm: Option<&str>) {
         if alarm.is_some() == self.is_told_blocked
+            || alarm.is_some() && !self.publishes
             || self.phase != Phase::Open
             || !self.capabilities.connection_blocked
         {
@@ -168,29 +193,48 @@ impl Session {
 
     /// When time alone makes something due: a heartbeat, the client's silence, or the end of a phase.
     pub fn deadline(&self) -> Option<Instant> {
-        let beats = !self.heartbeat.is_zero() && self.phase == Phase::Open;
-        let heartbeat = beats.then(|| {
-            (self.last_sent + self.heartbeat / 2).min(self.last_received + 2 * self.heartbeat)
-        });
+        if self.is_frozen {
+            return self.confirm_deadline;
+        }
+        let heartbeat = self
+            .beats()
+            .then(|| self.next_beat().min(self.silence_end()));
         [heartbeat, self.phase_deadline, self.confirm_deadline]
             .into_iter()
             .flatten()
             .min()
     }
 
-    /// Does what is due. False when the client has been silent, or in one phase, for too long.
-    pub fn tick(&mut self, now: Instant) -> bool {
+    /// Does what is due. A client that has been silent, or in one phase, for too long is lost.
+    pub fn tick(&mut self, now: Instant) {
+        if self.is_frozen {
+            return;
+        }
         if self.phase_deadline.is_some_and(|deadline| now >= deadline) {
-            return false;
+            self.enter(Phase::Lost, None);
         }
-        if self.heartbeat.is_zero() || self.phase != Phase::Open {
-            return true;
+        if !self.beats() {
+            return;
         }
-        if now >= self.last_sent + self.heartbeat / 2 {
+        if now >= self.next_beat() {
             encode_heartbeat(&mut self.out);
             self.last_sent = now;
         }
-        now < self.last_received + 2 * self.heartbeat
+        if now >= self.silence_end() {
+            self.enter(Phase::Lost, None);
+        }
+    }
+
+    fn beats(&self) -> bool {
+        !self.heartbeat.is_zero() && self.phase == Phase::Open
+    }
+
+    fn next_beat(&self) -> Instant {
+        self.last_sent + self.heartbeat / 2
+    }
+
+    fn silence_end(&self) -> Instant {
+        self.last_received + 2 * self.heartbeat
     }
 }
 
@@ -218,6 +262,10 @@ impl Channels {
         }
     }
 
+    pub fn iter(&self) -> impl Iterator<Item = &Channel> {
+        self.0.iter().filter_map(Option::as_deref)
+    }
+
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (u16, &mut Channel)> {
         let numbered = self.0.iter_mut().enumerate();
         numbered.filter_map(|(number, channel)| {
@@ -226,7 +274,7 @@ impl Channels {
     }
 
     pub fn count(&self) -> usize {
-        self.0.iter().filter(|channel| channel.is_some()).count()
+        self.iter().count()
     }
 
     pub fn numbers(&self) -> Vec<u16> {

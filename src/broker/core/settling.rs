@@ -101,18 +101,13 @@ impl Context<'_> {
         }
     }
 
-    /// Everything that is unacked on the channel goes back to its queues.
-    pub fn requeue_everything(&mut self, settlement: Settlement) {
-        for pending in self.channel.unacked.take_all() {
-            self.settle(pending, settlement);
-        }
-    }
-
     pub fn recover(&mut self, requeue: bool, is_answered: bool) -> Result<(), Refusal> {
         if !requeue {
             return Err(not_implemented("requeue=false"));
         }
-        self.requeue_everything(Settlement::Requeue);
+        for pending in self.channel.unacked.take_all() {
+            self.settle(pending, Settlement::Requeue);
+        }
         if self.channel.prefetch_global > 0 {
             self.stir_own_queues();
         }

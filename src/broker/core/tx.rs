@@ -16,6 +16,14 @@ pub(crate) struct Transaction {
     pub settled: Vec<(Pending, Settlement)>,
 }
 
+impl Transaction {
+    /// About what it takes of memory, without the messages that queues count.
+    pub fn octets(&self) -> usize {
+        let published = self.publishes.iter().map(|(message, _)| message.octets());
+        published.sum::<usize>() + self.settled.capacity() * size_of::<(Pending, Settlement)>()
+    }
+}
+
 impl Context<'_> {
     pub fn tx_select(&mut self) -> Result<(), Refusal> {
         match self.channel.mode {

@@ -26,7 +26,7 @@ pub(crate) struct Vhost {
 }
 
 /// The most queues of a virtual host.
-pub(crate) const QUEUES_MAX: usize = 1 << 20;
+pub(crate) const QUEUES_MAX: usize = 1 << 17;
 
 /// A queue that was deleted.
 pub(crate) struct Gone {
@@ -176,6 +176,11 @@ impl Queues {
         queues.map(|(key, _)| QueueId(key as u32)).collect()
     }
 
+    pub fn iter(&self) -> impl Iterator<Item = &Queue> {
+        let held = self.queues.iter().filter_map(|(_, held)| held.as_ref());
+        held.map(|held| &held.queue)
+    }
+
     /// Notes when time alone will change a queue.
     pub fn note_deadline(&mut self, id: QueueId) {
         let Some(held) = self.queues.get_mut(id.0 as usize).and_then(Option::as_mut) else {
@@ -207,8 +212,7 @@ impl Queues {
 
     /// About what all messages take of memory.
     pub fn octets(&self) -> usize {
-        let held = self.queues.iter().filter_map(|(_, held)| held.as_ref());
-        held.map(|held| held.queue.octets()).sum()
+        self.iter().map(Queue::octets).sum()
     }
 
     /// The exclusive queues of a connection.

@@ -8,8 +8,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use crossbeam_queue::SegQueue;
-
 use super::faults::inject;
 use super::scene::Shared;
 use super::tasks::Tasks;
@@ -17,7 +15,7 @@ use super::{
     Clock, Conditions, Fault, FaultPlan, Listener, SimDriver, Sleep, Socket, Target, WireId,
     WorldStats,
 };
-use crate::driver::{DriverError, Options, Waker};
+use crate::driver::{DriverError, Options};
 
 /// A way into a world. A task that holds one does not keep the world; when the world is gone, nothing happens any more.
 #[derive(Clone)]
@@ -87,8 +85,8 @@ impl Handle {
         SimDriver::new(self.shared.clone(), options)
     }
 
-    /// Listens at an address until what this gives is dropped. Connections come through `queue`; for each, `waker` is
-    /// used. Up to [`BACKLOG_MAX`](super::BACKLOG_MAX) may wait there; more are refused.
+    /// Listens at an address until what this gives is dropped. Each connection is given to `accept`, which hands it on to
+    /// a driver that adopts it. Up to [`BACKLOG_MAX`](super::BACKLOG_MAX) may wait for that; more are refused.
     ///
     /// # Errors
     ///
@@ -96,12 +94,12 @@ impl Handle {
     pub fn listen(
         &self,
         address: SocketAddr,
-        queue: Arc<SegQueue<Socket>>,
-        waker: Waker,
+        accept: impl Fn(Socket) + Send + Sync + 'static,
     ) -> Result<Listener, AddressInUse> {
+        let accept = Arc::new(accept);
         let is_vacant = self
             .shared
-            .with(|core| core.network.listen(address, queue, waker));
+            .with(|core| core.network.listen(address, accept));
         if is_vacant {
             Ok(Listener::new(self.shared.clone(), address))
         } else {

@@ -28,8 +28,12 @@
 //! let address = "10.0.0.1:5672".parse()?;
 //!
 //! let mut server = world.driver(&Options::default())?;
-//! let accepted = Arc::default();
-//! let _listener = world.listen(address, Arc::clone(&accepted), server.waker())?;
+//! let accepted = Arc::<crossbeam_queue::SegQueue<_>>::default();
+//! let (queue, waker) = (Arc::clone(&accepted), server.waker());
+//! let _listener = world.listen(address, move |socket| {
+//!     queue.push(socket);
+//!     waker.wake();
+//! })?;
 //! world.spawn(async move {
 //!     loop {
 //!         let more = || !accepted.is_empty();
@@ -89,6 +93,8 @@ pub use flow::Conditions;
 pub use handle::{AddressInUse, Handle, Spawned};
 pub use listener::Listener;
 pub use network::{BACKLOG_MAX, Side, WireId};
+#[cfg(feature = "broker")]
+pub(crate) use socket::Hand;
 pub use socket::Socket;
 pub use time::{Clock, Sleep};
 pub use world::{Stuck, World};

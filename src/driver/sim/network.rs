@@ -8,18 +8,16 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_queue::SegQueue;
-
 use super::agenda::Key;
 use super::chronicle::Note;
 use super::flow::{Conditions, Content, Flow};
 use super::port::Port;
 use super::scene::{Errand, Happening, Scene};
 use super::socket::Socket;
+use crate::driver::Link;
 use crate::driver::sockets::Readiness;
-use crate::driver::{self, Link};
 
-/// Connections that wait to be taken from a listener's queue; more are refused.
+/// Connections to an address that no driver has adopted yet; more are refused.
 pub const BACKLOG_MAX: usize = 1024;
 
 /// A connection of a world.
@@ -120,16 +118,13 @@ struct Wire {
     flows: Sides<Flow>,
 }
 
-/// Who gets the connections of an address.
-struct Acceptance {
-    queue: Arc<SegQueue<Socket>>,
-    waker: driver::Waker,
-}
+/// Takes the connections of an address.
+pub(super) type Accept = Arc<dyn Fn(Socket) + Send + Sync>;
 
 /// What is known of an address.
 #[derive(Default)]
 struct Place {
-    acceptance: Option<Acceptance>,
+    accept: Option<Accept>,
     refuses_until: u64,
     parted_until: u64,
     is_hole: bool,
@@ -193,6 +188,7 @@ impl Network {
         } else {
             None
         };
+        let has_room = self.backlog(address) < BACKLOG_MAX;
         let Some(wire) = self.wires.get_mut(&id) else {
             return;
         };
@@ -201,12 +197,10 @@ impl Network {
             return;
         }
         wire.phase = Phase::Open;
-        let willing = place.filter(|place| place.refuses_until <= scene.now());
-        let acceptance = willing
-            .and_then(|place| place.acceptance.as_ref())
-            .filter(|acceptance| acceptance.queue.len() < BACKLOG_MAX);
-        scene.note(Note::Answer, id.0, u64::from(acceptance.is_some()));
-        let Some(Acceptance { queue, waker }) = acceptance else {
+        let willing = place.filter(|place| place.refuses_until <= scene.now() && has_room);
+        let accept = willing.and_then(|place| place.accept.as_ref());
+        scene.note(Note::Answer, id.0, u64::from(accept.is_some()));
+        let Some(accept) = accept else {
             wire.ends.acceptor.is_open = false;
             let connector = &mut wire.ends.connector;
             return connector.break_with(scene, io::ErrorKind::ConnectionRefused);
@@ -214,8 +208,7 @@ impl Network {
         scene.chronicle.stats.connections += 1;
         scene.errands.push(Errand::Accept {
             wire: id,
-            queue: Arc::clone(queue),
-            waker: waker.clone(),
+            accept: Arc::clone(accept),
         });
         let writable = Readiness {
             writable: true,
@@ -224,17 +217,24 @@ impl Network {
         wire.ends.connector.tell(scene, writable);
     }
 
+    /// How many connections to an address no driver has adopted yet.
+    fn backlog(&self, address: SocketAddr) -> usize {
+        let waits = |wire: &&Wire| {
+            let end = &wire.ends.acceptor;
+            wire.address == address
+                && wire.phase == Phase::Open
+                && end.is_open
+                && end.watch.is_none()
+        };
+        self.wires.values().filter(waits).count()
+    }
+
     /// False when somebody listens there already.
-    pub(super) fn listen(
-        &mut self,
-        address: SocketAddr,
-        queue: Arc<SegQueue<Socket>>,
-        waker: driver::Waker,
-    ) -> bool {
+    pub(super) fn listen(&mut self, address: SocketAddr, accept: Accept) -> bool {
         let place = self.places.entry(address).or_default();
-        let is_vacant = place.acceptance.is_none();
+        let is_vacant = place.accept.is_none();
         if is_vacant {
-            place.acceptance = Some(Acceptance { queue, waker });
+            place.accept = Some(accept);
         }
         is_vacant
     }
@@ -243,7 +243,7 @@ impl Network {
     pub(super) fn unlisten(&mut self, address: SocketAddr) -> impl Sized + use<> {
         self.places
             .get_mut(&address)
-            .and_then(|place| place.acceptance.take())
+            .and_then(|place| place.accept.take())
     }
 
     /// Forgets who listens where, when the world ends.

@@ -4,15 +4,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task;
 use std::time::{Duration, Instant};
 
-use crossbeam_queue::SegQueue;
 use fastrand::Rng;
 
 use super::agenda::Agenda;
 use super::chronicle::{Chronicle, Note};
 use super::faults::Plan;
-use super::network::Network;
+use super::network::{Accept, Network};
 use super::{Side, Socket, WireId};
-use crate::driver;
 
 /// What can happen by itself.
 pub(super) enum Happening {
@@ -32,8 +30,7 @@ pub(super) enum Errand {
     /// A listener gets a connection.
     Accept {
         wire: WireId,
-        queue: Arc<SegQueue<Socket>>,
-        waker: driver::Waker,
+        accept: Accept,
     },
 }
 
@@ -167,9 +164,8 @@ impl Shared {
         for errand in errands {
             match errand {
                 Errand::Wake(waker) => waker.wake(),
-                Errand::Accept { wire, queue, waker } => {
-                    queue.push(Socket::new(self.clone(), wire, Side::Acceptor));
-                    waker.wake();
+                Errand::Accept { wire, accept } => {
+                    accept(Socket::new(self.clone(), wire, Side::Acceptor));
                 }
             }
         }

@@ -30,6 +30,16 @@ impl Socket {
         self.wire
     }
 
+    /// What may be done to it once a driver has it.
+    #[cfg(feature = "broker")]
+    pub(crate) fn hand(&self) -> Hand {
+        Hand {
+            shared: self.shared.clone(),
+            wire: self.wire,
+            side: self.side,
+        }
+    }
+
     /// From now on its readiness is told there, under the name of this link.
     pub(super) fn watch(&self, port: &Arc<Port>, link: Link) {
         let watch = (Arc::clone(port), link);
@@ -83,6 +93,31 @@ impl fmt::Debug for Socket {
             .field("wire", &self.wire)
             .field("side", &self.side)
             .finish()
+    }
+}
+
+/// What a second descriptor of a connection would be: it does not keep the connection open.
+#[cfg(feature = "broker")]
+pub(crate) struct Hand {
+    shared: Shared,
+    wire: WireId,
+    side: Side,
+}
+
+#[cfg(feature = "broker")]
+impl Hand {
+    /// This side can send no more.
+    pub(crate) fn half_close(&self) {
+        self.shared.with(|core| {
+            core.network
+                .half_close(&mut core.scene, self.wire, self.side);
+        });
+    }
+
+    /// Both sides find the connection reset.
+    pub(crate) fn reset(&self) {
+        self.shared
+            .with(|core| core.network.reset(&mut core.scene, self.wire));
     }
 }
 

@@ -99,11 +99,11 @@ use on_every_driver;
 
 /// A driver of any kind, whose turns block.
 enum Any {
-    Uring(UringDriver),
-    Epoll(EpollDriver),
+    Uring(Box<UringDriver>),
+    Epoll(Box<EpollDriver>),
     /// The driver goes before its runtime.
     #[cfg(feature = "tokio-uring")]
-    TokioUring(TokioUringDriver, ::tokio_uring::Runtime),
+    TokioUring(Box<TokioUringDriver>, ::tokio_uring::Runtime),
 }
 
 /// Calls a method of the driver, whatever it is.
@@ -125,13 +125,15 @@ impl Any {
             ..*options
         };
         match kind {
-            Kind::Uring | Kind::UringPlain => Any::Uring(UringDriver::new(options).unwrap()),
-            Kind::Epoll => Any::Epoll(EpollDriver::new(options).unwrap()),
+            Kind::Uring | Kind::UringPlain => {
+                Any::Uring(Box::new(UringDriver::new(options).unwrap()))
+            }
+            Kind::Epoll => Any::Epoll(Box::new(EpollDriver::new(options).unwrap())),
             #[cfg(feature = "tokio-uring")]
             Kind::TokioUring | Kind::TokioUringPlain => {
                 let runtime = ::tokio_uring::Runtime::new(&::tokio_uring::builder()).unwrap();
                 let driver = runtime.block_on(async { TokioUringDriver::new(options).unwrap() });
-                Any::TokioUring(driver, runtime)
+                Any::TokioUring(Box::new(driver), runtime)
             }
         }
     }

@@ -7,10 +7,10 @@
 //! ```
 //!
 //! Messages leave at the head only, so whatever comes back was published before everything fresh. Invariants: `fresh` is in
-//! the order of publishing, and so is `returned` if entries come back by [`Backlog::put_back`] alone; `sums` are those of
-//! all entries.
+//! the order of publishing, and so is `returned` if entries come back by [`Backlog::put_back`] alone; a queue uses that or
+//! [`Backlog::put_back_last`], and not both; `sums` are those of all entries.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
 
 use super::entry::Entry;
@@ -39,7 +39,8 @@ pub(super) struct Sums {
 
 #[derive(Debug, Default)]
 struct Lane {
-    returned: VecDeque<Entry>,
+    /// By position, or in the order in which they came back.
+    returned: BTreeMap<u64, Entry>,
     fresh: VecDeque<Entry>,
 }
 
@@ -84,17 +85,16 @@ impl Backlog {
     /// Puts an entry back to where it was.
     pub fn put_back(&mut self, entry: Entry) {
         if let Some(lane) = self.enter(&entry) {
-            let place = lane
-                .returned
-                .partition_point(|one| one.position < entry.position);
-            lane.returned.insert(place, entry);
+            lane.returned.insert(entry.position, entry);
         }
     }
 
     /// Puts an entry behind all that came back before, and before everything fresh.
     pub fn put_back_last(&mut self, entry: Entry) {
         if let Some(lane) = self.enter(&entry) {
-            lane.returned.push_back(entry);
+            let last = lane.returned.last_key_value();
+            let place = last.map_or(0, |(place, _)| place + 1);
+            lane.returned.insert(place, entry);
         }
     }
 
@@ -145,7 +145,7 @@ impl Backlog {
             kept
         };
         for lane in &mut self.lanes {
-            lane.returned.retain(&mut checked);
+            lane.returned.retain(|_, entry| checked(entry));
             lane.fresh.retain(&mut checked);
         }
     }
@@ -161,18 +161,19 @@ impl Backlog {
 
 impl Lane {
     fn head(&self) -> Option<&Entry> {
-        self.returned.front().or_else(|| self.fresh.front())
+        let returned = self.returned.first_key_value();
+        returned
+            .map(|(_, entry)| entry)
+            .or_else(|| self.fresh.front())
     }
 
     fn pop_if(&mut self, wanted: impl Fn(&Entry) -> bool) -> Option<Entry> {
-        let entries = if self.returned.is_empty() {
-            &mut self.fresh
-        } else {
-            &mut self.returned
-        };
-        let entry = entries.pop_front_if(|entry| wanted(entry))?;
-        if entries.is_empty() && entries.capacity() > CAPACITY_KEPT {
-            entries.shrink_to(CAPACITY_KEPT);
+        if let Some(first) = self.returned.first_entry() {
+            return wanted(first.get()).then(|| first.remove());
+        }
+        let entry = self.fresh.pop_front_if(|entry| wanted(entry))?;
+        if self.fresh.is_empty() && self.fresh.capacity() > CAPACITY_KEPT {
+            self.fresh.shrink_to(CAPACITY_KEPT);
         }
         Some(entry)
     }

@@ -1,5 +1,7 @@
 //! Links as they are when nothing goes wrong: D1 to D3, limits, chunks.
 
+use std::sync::Mutex;
+
 use super::*;
 
 /// Streams both ways on several links at a time, all checked to the last octet.
@@ -125,7 +127,7 @@ fn nobody_listening_refuses_and_a_dropped_listener_too() {
     let mut client = Site::new(&world);
     let mut server = Site::new(&world);
     let listener = server.listen(&world);
-    let taken = world.listen(address(), Arc::default(), client.driver.waker());
+    let taken = world.listen(address(), drop);
     assert_eq!(taken.unwrap_err(), AddressInUse(address()));
     let run = async {
         let link = client.connect().await;
@@ -146,9 +148,10 @@ fn nobody_listening_refuses_and_a_dropped_listener_too() {
 fn a_full_backlog_refuses_and_connections_that_nobody_takes_end_with_their_queue() {
     let world = World::new(1);
     let mut client = Site::new(&world);
-    let queue = Arc::default();
-    let waker = client.driver.waker();
-    let listener = world.listen(address(), Arc::clone(&queue), waker).unwrap();
+    let queue = Arc::<Mutex<Vec<_>>>::default();
+    let backlog = Arc::clone(&queue);
+    let accept = move |socket| backlog.lock().unwrap().push(socket);
+    let listener = world.listen(address(), accept).unwrap();
     let run = async {
         for _ in 0..=BACKLOG_MAX {
             client.connect().await;

@@ -89,8 +89,12 @@ impl Site {
     }
 
     fn listen(&self, world: &Handle) -> Listener {
-        let queue = Arc::clone(&self.accepted);
-        world.listen(address(), queue, self.driver.waker()).unwrap()
+        let (queue, waker) = (Arc::clone(&self.accepted), self.driver.waker());
+        let accept = move |socket| {
+            queue.push(socket);
+            waker.wake();
+        };
+        world.listen(address(), accept).unwrap()
     }
 
     /// A turn that ends at `deadline` at the latest, with its events checked against D1 and sorted.

@@ -5,7 +5,7 @@
 use amqp_uring::protocol::{channel, connection};
 
 use crate::differential::methods::{
-    client_properties, goodbye, long, open, short, start_ok, table,
+    client_properties, close_channel, goodbye, long, open, short, start_ok, table,
 };
 use crate::differential::session::{A0, A1, Session};
 
@@ -18,6 +18,15 @@ pub fn opening_and_closing(s: &mut Session) {
     s.tune_ok("a", 2047, 131_072);
     s.call(A0, open("/"));
     s.open_channel(A1);
+    s.note("after close-ok the line is the client's to end; until then each close is answered");
+    s.call(A0, goodbye());
+    s.send(A1, close_channel());
+    s.call(A0, goodbye());
+    s.note("close-ok from the client ends it at once");
+    s.open("b");
+    s.call(("b", 0), goodbye());
+    s.send(("b", 0), connection::CloseOk {});
+    s.expect_end("b");
 }
 
 pub fn protocol_headers(s: &mut Session) {

@@ -69,6 +69,8 @@ pub fn named_by_the_broker(s: &mut Session) {
         )
         .text("queue");
     s.call(A1, passive(&first));
+    s.note("a client may not declare it, as it may not choose such a name");
+    s.refused(A1, queue(&first));
     s.publish(A1, to_queue(&first), &plain(), b"1");
     s.call(A1, take(&first));
     s.call(A1, delete(&second));

@@ -97,3 +97,28 @@ fn purging_takes_what_is_ready_and_leaves_what_is_unacked() {
     bench.requeue(held);
     assert_eq!(bench.drain(), ["a!"]);
 }
+
+/// Each of the second half goes between two of the first: moving what is behind it would take minutes.
+#[test]
+fn very_much_is_given_back_in_turns_as_fast_as_it_was_taken() {
+    const MESSAGES: usize = 300_000;
+    let mut bench = Bench::new(&[]);
+    for number in 0..MESSAGES {
+        bench.publish(&number.to_string());
+    }
+    let held = (0..MESSAGES).map_while(|_| bench.get());
+    let (mut even, mut odd) = (Vec::new(), Vec::new());
+    for (number, entry) in held.collect::<Vec<_>>().into_iter().enumerate() {
+        match number % 2 {
+            0 => even.push(entry),
+            _ => odd.push(entry),
+        }
+    }
+    let before = Instant::now();
+    for entry in even.into_iter().chain(odd) {
+        bench.abandon(entry);
+    }
+    assert!(before.elapsed() < Duration::from_secs(20));
+    let expected = (0..MESSAGES).map(|number| format!("{number}!"));
+    assert!(bench.drain().into_iter().eq(expected));
+}
