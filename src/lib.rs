@@ -32,12 +32,13 @@ pub use driver::Driver;
 #[cfg(feature = "tokio-uring")]
 pub use engine::LocalWorker;
 pub use engine::{
-    Acker, Binding, CALL_TIMEOUT_DEFAULT, CONNECT_TIMEOUT_DEFAULT, Call, CallFuture, CancelReason,
-    ConfirmReport, ConnectCause, ConnectFailure, Consumer, ConsumerBuilder, ConsumerState,
-    DeleteIf, Deliveries, Delivery, DetachedDelivery, Disposition, Engine, EngineBuilder,
-    EngineStats, Error, Event, Exchange, HEARTBEAT_DEFAULT, IN_FLIGHT_DEFAULT, Message, Node,
-    PORT_DEFAULT, PREFETCH_DEFAULT, Payload, Publisher, PublisherOptions, Queue, QueueInfo,
-    Receipt, UNCOPIED_BODY_OCTETS_MIN, UnconfirmedPublisher, WORKERS_MAX, WorkerStats,
+    Acker, Batch, BatchDelivery, BatchPolicy, Binding, CALL_TIMEOUT_DEFAULT,
+    CONNECT_TIMEOUT_DEFAULT, Call, CallFuture, CancelReason, ConfirmReport, ConnectCause,
+    ConnectFailure, Consumer, ConsumerBuilder, ConsumerState, DeleteIf, Deliveries, Delivery,
+    DetachedBatch, DetachedDelivery, Disposition, Engine, EngineBuilder, EngineStats, Error, Event,
+    Exchange, HEARTBEAT_DEFAULT, IN_FLIGHT_DEFAULT, Message, Node, PORT_DEFAULT, PREFETCH_DEFAULT,
+    Payload, Publisher, PublisherOptions, Queue, QueueInfo, Receipt, UNCOPIED_BODY_OCTETS_MIN,
+    UnconfirmedPublisher, WORKERS_MAX, WorkerStats,
 };
 /// Re-exported from `futures-core`: what [`Deliveries`] are.
 pub use futures_util::Stream;

@@ -19,6 +19,7 @@
 //! In order, the common case, nothing is stored per delivery: two tags and a counter move.
 
 use std::collections::VecDeque;
+use std::ops::RangeInclusive;
 
 use super::write_method;
 use crate::protocol::basic;
@@ -63,7 +64,7 @@ pub enum Settlement {
     Done,
     /// The delivery was answered before: nothing happened.
     Already,
-    /// No delivery with that tag has come on this channel.
+    /// No delivery with the last of the tags has come on this channel.
     Unknown,
 }
 
@@ -169,42 +170,26 @@ impl Acks {
         self.last = tag;
     }
 
-    /// Answers one delivery. Negative answers are written to `out` at once, so that they come before any later `multiple` ack.
+    /// Answers every open delivery among `tags`. Negative answers are written to `out` at once, so that they come before any later
+    /// `multiple` ack.
     pub fn settle(
         &mut self,
-        tag: u64,
+        tags: RangeInclusive<u64>,
         answer: Answer,
         channel: u16,
         out: &mut Vec<u8>,
     ) -> Settlement {
-        if tag == 0 || tag > self.last {
-            return Settlement::Unknown;
-        }
-        match self.find(tag) {
-            Some(index) if self.answer_at(index, answer, channel, out) => {
-                self.tidy();
-                Settlement::Done
-            }
-            _ => Settlement::Already,
-        }
-    }
-
-    /// Answers every open delivery up to and including `tag`.
-    pub fn settle_up_to(
-        &mut self,
-        tag: u64,
-        answer: Answer,
-        channel: u16,
-        out: &mut Vec<u8>,
-    ) -> Settlement {
-        if tag == 0 || tag > self.last {
+        let (first, last) = tags.into_inner();
+        if last == 0 || last > self.last {
             return Settlement::Unknown;
         }
         let mut settlement = Settlement::Already;
-        for index in 0..self.waiting.partition_point(|w| w.tag <= tag) {
+        let mut index = self.position(first);
+        while self.waiting.get(index).is_some_and(|w| w.tag <= last) {
             if self.answer_at(index, answer, channel, out) {
                 settlement = Settlement::Done;
             }
+            index += 1;
         }
         self.tidy();
         settlement
@@ -212,7 +197,7 @@ impl Acks {
 
     /// Gives everything that nobody has answered back to the broker.
     pub fn requeue_open(&mut self, channel: u16, out: &mut Vec<u8>) {
-        self.settle_up_to(self.last, Answer::Nack { requeue: true }, channel, out);
+        self.settle(1..=self.last, Answer::Nack { requeue: true }, channel, out);
     }
 
     /// Writes what can be acknowledged now: the finished prefix as one ack; and, when half the window waits behind an unfinished delivery,
@@ -257,12 +242,14 @@ impl Acks {
         self.unsent_behind = 0;
     }
 
-    fn find(&self, tag: u64) -> Option<usize> {
+    /// The first that waits with this tag or a later one.
+    fn position(&self, tag: u64) -> usize {
         // Where it stands unless something before it was left out or removed.
-        let guess = tag.checked_sub(self.waiting.front()?.tag)? as usize;
+        let front = self.waiting.front().map_or(0, |w| w.tag);
+        let guess = tag.saturating_sub(front) as usize;
         match self.waiting.get(guess) {
-            Some(waiting) if waiting.tag == tag => Some(guess),
-            _ => self.waiting.binary_search_by_key(&tag, |w| w.tag).ok(),
+            Some(waiting) if waiting.tag == tag => guess,
+            _ => self.waiting.partition_point(|w| w.tag < tag),
         }
     }
 

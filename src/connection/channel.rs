@@ -23,7 +23,7 @@ pub struct ChannelId {
 }
 
 impl ChannelId {
-    fn new(number: u16) -> Self {
+    pub(crate) fn new(number: u16) -> Self {
         static SERIAL: AtomicU64 = AtomicU64::new(1);
         ChannelId {
             number,

@@ -45,6 +45,7 @@ mod publish;
 mod tests;
 
 use std::collections::VecDeque;
+use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
 pub use acks::{Answer, Settlement};
@@ -370,23 +371,18 @@ impl Connection {
         Ok(())
     }
 
-    /// Answers a delivery, or with `up_to` every open one up to it. Acks wait for [`Connection::flush_acks`].
+    /// Answers every open delivery among `tags`; `1..=tag` is all up to it. Acks wait for [`Connection::flush_acks`].
     ///
     /// # Errors
     /// [`Refused::StaleChannel`] or [`Refused::NotOpen`] when channel or connection are closed or closing: the broker delivers it again.
     pub fn settle(
         &mut self,
         channel: ChannelId,
-        delivery_tag: u64,
-        up_to: bool,
+        tags: RangeInclusive<u64>,
         answer: Answer,
     ) -> Result<Settlement, Refused> {
         self.with_acks(channel, |acks, out| {
-            if up_to {
-                acks.settle_up_to(delivery_tag, answer, channel.number(), out)
-            } else {
-                acks.settle(delivery_tag, answer, channel.number(), out)
-            }
+            acks.settle(tags, answer, channel.number(), out)
         })
     }
 

@@ -1,5 +1,6 @@
 //! What other threads ask a worker to do.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,12 +55,11 @@ pub(super) enum Command {
     },
 }
 
-/// A late answer to a delivery.
+/// A late answer to deliveries.
 pub(super) struct Settle {
     pub line: usize,
     pub channel: ChannelId,
-    pub delivery_tag: u64,
-    pub up_to: bool,
+    pub tags: RangeInclusive<u64>,
     pub answer: connection::Answer,
 }
 

@@ -3,12 +3,15 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::batch::{Batch, BatchPolicy};
+use super::batcher::Batcher;
 use super::call::{Answer, Call};
 use super::command::Command;
 use super::command::Mailbox;
 use super::deliveries::{Deliveries, Feed};
 use super::delivery::{Delivery, Disposition, Message};
 use super::error::Error;
+use super::publisher::Publisher;
 use super::topology::Queue;
 use crate::connection::{CloseReason, ConnectionError, Token};
 use crate::protocol::{EncodeError, FieldTable, ShortStr, Value};
@@ -19,8 +22,13 @@ pub const PREFETCH_DEFAULT: u16 = 1000;
 /// How many futures of an asynchronous handler run at a time unless told otherwise.
 pub const IN_FLIGHT_DEFAULT: usize = 64;
 
-/// What is called for each delivery, on the worker's thread.
-pub(super) type Handler = Box<dyn FnMut(&Delivery<'_>) -> Disposition + Send>;
+/// What is called on the worker's thread.
+pub(super) enum Handler {
+    /// For each delivery.
+    Each(Box<dyn FnMut(&Delivery<'_>) -> Disposition + Send>),
+    /// For many at a time.
+    Batches(Box<Batcher>),
+}
 
 /// Why a consumer ended.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,6 +46,16 @@ pub enum CancelReason {
     ChannelClosed(CloseReason),
     /// The connection ended.
     ConnectionLost(ConnectionError),
+}
+
+impl CancelReason {
+    /// Whether its channel was lost: no delivery can be answered any more, and the broker delivers all of them again.
+    pub(super) fn is_loss(&self) -> bool {
+        matches!(
+            self,
+            CancelReason::ChannelClosed(_) | CancelReason::ConnectionLost(_)
+        )
+    }
 }
 
 /// Where a consumer stands.
@@ -98,6 +116,7 @@ pub(super) struct Callbacks {
 /// `basic.consume` with everything around it.
 #[derive(Debug, Clone)]
 pub(super) struct ConsumerOptions {
+    /// The prefetch window; 0 is unlimited.
     pub prefetch: u16,
     pub no_ack: bool,
     pub exclusive: bool,
@@ -159,6 +178,8 @@ pub struct ConsumerBuilder {
     mailbox: Arc<Mailbox>,
     queue: Queue,
     options: ConsumerOptions,
+    /// Whether the prefetch was chosen by the user.
+    has_prefetch: bool,
     callbacks: Callbacks,
 }
 
@@ -168,13 +189,23 @@ impl ConsumerBuilder {
             mailbox,
             queue,
             options: ConsumerOptions::default(),
+            has_prefetch: false,
             callbacks: Callbacks::default(),
         }
     }
 
-    /// How many deliveries may be unanswered at a time (`basic.qos`); 0 is unlimited. 1000 unless set. Of no effect with `no_ack`.
+    /// How many deliveries may be unanswered at a time (`basic.qos`); 0 is unlimited. 1000 unless set, and for
+    /// [`ConsumerBuilder::batches`] two batches, if that is more, and at most 65,535. Of no effect with `no_ack`.
     pub fn prefetch(mut self, messages: u16) -> Self {
         self.options.prefetch = messages;
+        self.has_prefetch = true;
+        self
+    }
+
+    /// Lets it live on the worker of this publisher, of the same engine, instead of the next one by turns: its handler publishes
+    /// without a wake-up, and [`Disposition::AckAfter`] acks without one.
+    pub fn beside(mut self, publisher: &Publisher) -> Self {
+        self.mailbox = Arc::clone(publisher.worker());
         self
     }
 
@@ -242,7 +273,59 @@ impl ConsumerBuilder {
             return Call::ready(Err(error));
         }
         let (answer, call) = Call::new();
-        self.request(Box::new(handler), Started::Consumer(answer));
+        let handler = Handler::Each(Box::new(handler));
+        self.request(handler, Started::Consumer(answer));
+        call
+    }
+
+    /// Starts it as [`ConsumerBuilder::start`] does, with a handler that gets many deliveries at a time and answers all of them at once.
+    ///
+    /// Batches come in order, each with the deliveries that follow those of the one before. The handler runs on the worker's thread and must not block
+    /// either: one that commits to a disk or a database takes the batch along ([`Batch::detach`]) and answers it on another thread,
+    /// while the next one fills. When the handler panics, the consumer is cancelled and everything that it held is requeued.
+    ///
+    /// A batch that is being filled when the consumer is cancelled, by whomever, is handed over as it is; what comes after that goes back to
+    /// the queue. When the channel or the connection is lost, it is dropped, and the broker delivers it again. (With `no_ack` it would not:
+    /// there every batch is handed over.)
+    ///
+    /// The call's errors are those of [`ConsumerBuilder::start`], and [`Error::Parameter`] for a policy of nothing.
+    ///
+    /// ```no_run
+    /// # fn run(engine: amqp_uring::Engine) -> Result<(), amqp_uring::Error> {
+    /// # use std::time::Duration;
+    /// # use amqp_uring::{BatchPolicy, Disposition, Queue};
+    /// # fn commit(body: &[u8]) {}
+    /// let (batches, received) = std::sync::mpsc::channel();
+    /// let consumer = engine.consumer(Queue::durable("orders")).batches(
+    ///     BatchPolicy { messages_max: 5000, ..BatchPolicy::default() },
+    ///     move |batch| {
+    ///         let _ = batches.send(batch.detach());
+    ///         Disposition::Detached
+    ///     },
+    /// );
+    /// consumer.wait(Duration::from_secs(5))?;
+    /// for batch in received {
+    ///     batch.iter().for_each(|delivery| commit(delivery.body()));
+    ///     batch.acker.ack()?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn batches(
+        mut self,
+        policy: BatchPolicy,
+        handler: impl FnMut(&mut Batch) -> Disposition + Send + 'static,
+    ) -> Call<Consumer> {
+        if let Err(error) = self.check().and_then(|()| policy.check()) {
+            return Call::ready(Err(error));
+        }
+        if !self.has_prefetch {
+            self.options.prefetch = policy.prefetch();
+        }
+        let (answer, call) = Call::new();
+        let batcher = Batcher::new(policy, Box::new(handler));
+        let handler = Handler::Batches(Box::new(batcher));
+        self.request(handler, Started::Consumer(answer));
         call
     }
 
@@ -390,15 +473,12 @@ impl Consumer {
     /// Whether its deliveries can no longer be answered: its channel is gone, or is about to be.
     pub(super) fn is_stale(&self) -> bool {
         let status = self.shared.lock();
-        let lost = matches!(
-            status.reason,
-            Some(CancelReason::ChannelClosed(_) | CancelReason::ConnectionLost(_))
-        );
-        status.is_gone || lost
+        let is_lost = status.reason.as_ref().is_some_and(CancelReason::is_loss);
+        status.is_gone || is_lost
     }
 
-    /// Ends it (`basic.cancel`): answered when no delivery reaches the handler any more. What the handler has finished is acknowledged, what
-    /// is on the way goes back to the queue, and deliveries that were detached can still be answered. Cancelling one that has ended is
+    /// Ends it (`basic.cancel`): answered when no delivery reaches the handler any more. What the handler has finished is acknowledged, a
+    /// batch that was being filled is handed over, what is on the way goes back to the queue, and deliveries that were detached can still be answered. Cancelling one that has ended is
     /// answered at once.
     pub fn cancel(&self) -> Call<()> {
         let (answer, call) = Call::new();

@@ -46,12 +46,12 @@ impl Feed {
     /// What feeds it, on the worker's thread. Its end is the end of the feed.
     pub fn handler(self: &Arc<Self>) -> Handler {
         let feeder = Feeder(Arc::clone(self));
-        Box::new(move |delivery| {
+        Handler::Each(Box::new(move |delivery| {
             // A stream that is gone has cancelled the consumer; what still comes waits for that in the queue (D4).
             feeder.0.queue.push(delivery.detach());
             feeder.0.waker.wake();
             Disposition::Detached
-        })
+        }))
     }
 
     /// Gives back what is queued.

@@ -1,21 +1,24 @@
 //! Deliveries as handlers see them, in place or taken along.
 
-use std::cell::{Cell, OnceCell};
+use std::cell::Cell;
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use smallvec::{SmallVec, smallvec};
 
 use super::command::Mailbox;
 use super::command::{Command, Settle};
 use super::error::Error;
-use crate::buffer::Filled;
+use super::pipeline::Tie;
+use super::publisher::Receipt;
+use super::region::Region;
 use crate::connection::{self, Answer, Body, ChannelId};
 use crate::protocol::{Properties, PropertiesRef, ShortStr};
 
-/// What a handler says of a delivery.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What a handler says of a delivery, or of all deliveries of a batch.
+#[derive(Debug)]
 #[must_use]
 pub enum Disposition {
     /// Done with it. Acks leave in batches: one `basic.ack(multiple)` for all that were finished in a turn.
@@ -33,40 +36,17 @@ pub enum Disposition {
     /// It was taken along with [`Delivery::detach`] and is answered later through its [`Acker`]. Said of a delivery that was not
     /// detached, it requeues it: nobody could answer it any more.
     Detached,
-}
-
-/// Where the octets of deliveries lie while handlers run, so that views of them can be cut.
-pub(super) struct Region<'a> {
-    filled: Option<&'a Filled>,
-    octets: &'a [u8],
-    shared: OnceCell<Bytes>,
-    /// Copies instead of views: too many chunks are held already.
-    copies: bool,
-}
-
-impl<'a> Region<'a> {
-    pub fn new(octets: &'a [u8], filled: Option<&'a Filled>, copies: bool) -> Self {
-        Region {
-            filled,
-            octets,
-            shared: OnceCell::new(),
-            copies,
-        }
-    }
-
-    /// `part` as a view that shares the receive chunk when it lies there, else as a copy.
-    fn share(&self, part: &[u8]) -> Bytes {
-        let within = (part.as_ptr() as usize)
-            .checked_sub(self.octets.as_ptr() as usize)
-            .filter(|start| start + part.len() <= self.octets.len());
-        match (self.filled, within) {
-            (Some(filled), Some(start)) if !self.copies && !part.is_empty() => self
-                .shared
-                .get_or_init(|| filled.clone().into_bytes())
-                .slice(start..start + part.len()),
-            _ => Bytes::copy_from_slice(part),
-        }
-    }
+    /// It is done when what was made of it is in the broker's hands: an ack when the publish of this receipt is acked, a requeue when it is
+    /// nacked, returned or unknown. So nothing is lost between consuming and publishing, whatever fails; messages may come, and be
+    /// published, twice.
+    ///
+    /// Publish with [`Publisher::try_publish`](super::Publisher::try_publish), to a publisher whose window is larger than the prefetch
+    /// window: then there is always room. On the publisher's own worker ([`ConsumerBuilder::beside`](super::ConsumerBuilder::beside)) the
+    /// output leaves in the same turn and the ack in the turn that brings the confirm, without a wake-up.
+    AckAfter(Receipt),
+    /// As [`Disposition::AckAfter`], when all of these are acked; without any, an ack at once. One that is not acked requeues, although
+    /// others may have been. They may be of different publishers.
+    AckAfterAll(Vec<Receipt>),
 }
 
 /// What a delivery needs to know of the worker that it is on.
@@ -161,15 +141,31 @@ impl<'a> Delivery<'a> {
                 routing_key: self.raw.routing_key.to_string().into(),
                 redelivered: self.raw.redelivered,
             },
-            acker: Acker {
-                mailbox: Arc::clone(self.site.mailbox),
-                line: self.site.line,
-                channel: self.raw.channel,
-                delivery_tag: self.raw.delivery_tag,
-                is_answered: self.site.no_ack,
-                is_shared: self.site.is_shared,
-            },
+            acker: self.acker(),
         }
+    }
+
+    /// What answers it.
+    pub(super) fn acker(&self) -> Acker {
+        Acker {
+            mailbox: Arc::clone(self.site.mailbox),
+            line: self.site.line,
+            channel: self.raw.channel,
+            first: self.raw.delivery_tag,
+            last: self.raw.delivery_tag,
+            is_answered: self.site.no_ack,
+            is_shared: self.site.is_shared,
+        }
+    }
+
+    /// The body as it came.
+    pub(super) fn raw_body(&self) -> Body<'a> {
+        self.raw.body
+    }
+
+    /// Where views of it are cut from.
+    pub(super) fn region(&self) -> &'a Region<'a> {
+        self.site.region
     }
 
     /// The handler's word, as the connection understands it.
@@ -181,6 +177,14 @@ impl<'a> Delivery<'a> {
             Disposition::Reject { requeue } => Some(Answer::Reject { requeue }),
             Disposition::Detached if self.is_detached.get() => None,
             Disposition::Detached => Some(Answer::Nack { requeue: true }),
+            Disposition::AckAfter(receipt) => {
+                self.acker().ack_after(receipt);
+                None
+            }
+            Disposition::AckAfterAll(receipts) => {
+                self.acker().ack_after_all(receipts);
+                None
+            }
         }
     }
 }
@@ -231,21 +235,38 @@ impl Deref for DetachedDelivery {
     }
 }
 
-/// Answers one delivery, once, from any thread. Dropped without an answer it requeues the delivery, so that nothing is lost when its holder fails.
+/// Answers one delivery, or all of a batch, once, from any thread. Dropped without an answer it requeues what it is for, so that nothing is lost
+/// when its holder fails.
 #[derive(Debug)]
 pub struct Acker {
     mailbox: Arc<Mailbox>,
     line: usize,
     channel: ChannelId,
-    delivery_tag: u64,
+    /// The tags of what it is for: nothing else is among them.
+    first: u64,
+    last: u64,
     is_answered: bool,
     is_shared: bool,
 }
 
 impl Acker {
-    /// The delivery's tag.
+    /// The delivery's tag; of a batch, that of its last one.
     pub fn delivery_tag(&self) -> u64 {
-        self.delivery_tag
+        self.last
+    }
+
+    /// Answers this delivery of the same consumer too, the next one that came.
+    pub(super) fn extend_to(&mut self, delivery_tag: u64) {
+        self.last = delivery_tag;
+    }
+
+    /// Stands in for one that was taken away: it answers nothing.
+    pub(super) fn spent(&self) -> Acker {
+        Acker {
+            mailbox: Arc::clone(&self.mailbox),
+            is_answered: true,
+            ..*self
+        }
     }
 
     /// Done with it. Acks leave in batches; this one when those before it are finished too, when half the prefetch window is, or after
@@ -255,7 +276,7 @@ impl Acker {
     /// [`Error::Stopped`] when the engine has ended: the broker delivers it again. An answer for a channel that is gone is dropped by the
     /// worker, for the same reason.
     pub fn ack(self) -> Result<(), Error> {
-        self.answer(Answer::Ack, false)
+        self.answer(Answer::Ack)
     }
 
     /// Done with it and with every delivery before it of its consumer that has no answer yet. For a message that was got
@@ -263,9 +284,11 @@ impl Acker {
     ///
     /// # Errors
     /// As [`Acker::ack`].
-    pub fn ack_up_to(self) -> Result<(), Error> {
-        let up_to = !self.is_shared;
-        self.answer(Answer::Ack, up_to)
+    pub fn ack_up_to(mut self) -> Result<(), Error> {
+        if !self.is_shared {
+            self.first = 1;
+        }
+        self.answer(Answer::Ack)
     }
 
     /// Not done with it.
@@ -273,7 +296,7 @@ impl Acker {
     /// # Errors
     /// As [`Acker::ack`].
     pub fn nack(self, requeue: bool) -> Result<(), Error> {
-        self.answer(Answer::Nack { requeue }, false)
+        self.answer(Answer::Nack { requeue })
     }
 
     /// Not wanted.
@@ -281,7 +304,7 @@ impl Acker {
     /// # Errors
     /// As [`Acker::ack`].
     pub fn reject(self, requeue: bool) -> Result<(), Error> {
-        self.answer(Answer::Reject { requeue }, false)
+        self.answer(Answer::Reject { requeue })
     }
 
     /// Answers as the handler of an in-place delivery would; [`Disposition::Detached`] requeues.
@@ -294,22 +317,46 @@ impl Acker {
             Disposition::Nack { requeue } => self.nack(requeue),
             Disposition::Reject { requeue } => self.reject(requeue),
             Disposition::Detached => self.nack(true),
+            Disposition::AckAfter(receipt) => {
+                self.ack_after(receipt);
+                Ok(())
+            }
+            Disposition::AckAfterAll(receipts) => {
+                self.ack_after_all(receipts);
+                Ok(())
+            }
         }
     }
 
-    fn answer(mut self, answer: Answer, up_to: bool) -> Result<(), Error> {
+    /// Done with it when the publish of this receipt is acked; otherwise it is requeued. See [`Disposition::AckAfter`]. Returns at once,
+    /// on any thread.
+    pub fn ack_after(self, receipt: Receipt) {
+        self.tie(smallvec![receipt]);
+    }
+
+    /// Done with it when the publishes of all these receipts are acked. See [`Disposition::AckAfterAll`].
+    pub fn ack_after_all(self, receipts: Vec<Receipt>) {
+        self.tie(receipts.into());
+    }
+
+    fn tie(self, receipts: SmallVec<[Receipt; 1]>) {
+        if !self.is_answered {
+            Tie::new(self, receipts).go_on(true);
+        }
+    }
+
+    fn answer(mut self, answer: Answer) -> Result<(), Error> {
         if std::mem::replace(&mut self.is_answered, true) {
             return Ok(());
         }
-        self.post(answer, up_to)
+        self.post(answer)
     }
 
-    fn post(&self, answer: Answer, up_to: bool) -> Result<(), Error> {
+    fn post(&self, answer: Answer) -> Result<(), Error> {
         let settle = Settle {
             line: self.line,
             channel: self.channel,
-            delivery_tag: self.delivery_tag,
-            up_to,
+            tags: self.first..=self.last,
             answer,
         };
         Ok(self.mailbox.post(Command::Settle(settle))?)
@@ -320,7 +367,7 @@ impl Drop for Acker {
     fn drop(&mut self) {
         if !self.is_answered {
             // When the worker is gone, so is the connection: the broker requeues by itself.
-            let _ = self.post(Answer::Nack { requeue: true }, false);
+            let _ = self.post(Answer::Nack { requeue: true });
         }
     }
 }

@@ -3,11 +3,14 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Instant;
 
 use slab::Slab;
 
 use super::command::Mailbox;
-use super::delivery::{Delivery, DetachedDelivery, Region, Site};
+use super::consumer::Handler;
+use super::delivery::{Delivery, DetachedDelivery, Site};
+use super::region::Region;
 use super::worker::{ConsumerSlot, PublisherSlot, SlotState};
 use crate::connection::{self, Answer, BadConfirm, Confirm, Returned, Sink, Token};
 
@@ -29,6 +32,9 @@ pub(super) struct Hands<'a> {
     /// What `basic.get` brought; its call's reply follows.
     pub got: &'a mut Option<DetachedDelivery>,
     pub panicked: &'a mut Vec<Panicked>,
+    pub now: Instant,
+    /// When the first of all batches is to be handed over.
+    pub batches_due: &'a mut Option<Instant>,
 }
 
 impl Sink for Hands<'_> {
@@ -46,9 +52,6 @@ impl Sink for Hands<'_> {
             SlotState::Cancelling if slot.no_ack => {}
             _ => return GIVE_BACK,
         }
-        let Some(handler) = slot.handler.as_mut() else {
-            return GIVE_BACK;
-        };
         let site = Site {
             region: self.region,
             mailbox: self.mailbox,
@@ -57,19 +60,19 @@ impl Sink for Hands<'_> {
             is_shared: false,
         };
         let delivery = Delivery::new(delivery, site);
-        match catch_unwind(AssertUnwindSafe(|| handler(&delivery))) {
-            Ok(disposition) => delivery.answer(disposition),
-            Err(panic) => {
-                // No further delivery reaches a handler that may be half way through something.
-                let broken = slot.handler.take();
-                shielded("dropping a handler", || drop(broken));
-                self.panicked.push(Panicked {
-                    consumer,
-                    message: message(panic.as_ref()),
-                });
-                GIVE_BACK
+        let answered = call(slot, consumer, self.panicked, |handler| match handler {
+            Handler::Each(handler) => delivery.answer(handler(&delivery)),
+            Handler::Batches(batcher) => {
+                batcher.push(&delivery, self.now);
+                if batcher.is_full() {
+                    batcher.hand_over();
+                } else {
+                    *self.batches_due = earlier(*self.batches_due, batcher.due());
+                }
+                None
             }
-        }
+        });
+        answered.unwrap_or(GIVE_BACK)
     }
 
     fn got(&mut self, _call: Token, delivery: &connection::Delivery<'_>) {
@@ -95,6 +98,35 @@ impl Sink for Hands<'_> {
             None => Err(BadConfirm {
                 why: "was never published",
             }),
+        }
+    }
+}
+
+/// The earlier one of two times, as far as there are any.
+pub(super) fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    one.into_iter().chain(other).min()
+}
+
+/// Has a consumer's handler do something; `None` when there is no handler, or it panicked: no further delivery reaches one that
+/// may be half way through something.
+#[inline]
+pub(super) fn call<T>(
+    slot: &mut ConsumerSlot,
+    consumer: Token,
+    panicked: &mut Vec<Panicked>,
+    work: impl FnOnce(&mut Handler) -> T,
+) -> Option<T> {
+    let handler = slot.handler.as_mut()?;
+    match catch_unwind(AssertUnwindSafe(|| work(handler))) {
+        Ok(done) => Some(done),
+        Err(panic) => {
+            let broken = slot.handler.take();
+            shielded("dropping a handler", || drop(broken));
+            panicked.push(Panicked {
+                consumer,
+                message: message(panic.as_ref()),
+            });
+            None
         }
     }
 }

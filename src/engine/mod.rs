@@ -13,8 +13,11 @@
 //! | `worker`, `line`, `hands` | the loop, one connection in it, and what deliveries and confirms do |
 //! | `command`, `call` | how other threads reach a worker, and get their answers |
 //! | `consumer`, `delivery` | consuming |
+//! | `region` | views of what was received |
+//! | `batch`, `batcher` | consuming in batches |
 //! | `deliveries` | consuming as a stream, and with asynchronous handlers |
 //! | `publisher`, `outlet` | publishing |
+//! | `pipeline` | acks that wait for confirms |
 //! | `topology` | exchanges, queues, bindings |
 //! | `event`, `error` | what happens, and what goes wrong |
 //!
@@ -23,6 +26,8 @@
 
 #![forbid(unsafe_code)]
 
+mod batch;
+mod batcher;
 mod builder;
 mod call;
 mod command;
@@ -34,7 +39,9 @@ mod event;
 mod hands;
 mod node;
 mod outlet;
+mod pipeline;
 mod publisher;
+mod region;
 mod settings;
 mod stats;
 mod topology;
@@ -46,6 +53,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+pub use batch::{Batch, BatchDelivery, BatchPolicy, DetachedBatch};
 pub use builder::{EngineBuilder, WORKERS_MAX};
 pub use call::{Call, CallFuture};
 pub use consumer::{
@@ -297,6 +305,37 @@ impl Engine {
         refuse_on_worker()?;
         self.consumer(queue)
             .start(handler)
+            .wait(self.settings.call_timeout)
+    }
+
+    /// Starts a consumer whose handler gets many deliveries at a time and answers all of them at once, with default options but for the prefetch,
+    /// which is two batches if that is more, and waits until the broker has accepted it, up to the call timeout. See
+    /// [`ConsumerBuilder::batches`] for what its handler may do, and for what becomes of a batch when its consumer ends.
+    ///
+    /// ```no_run
+    /// # use amqp_uring::{BatchPolicy, Disposition, Engine, Queue};
+    /// # fn insert_all<'a>(rows: impl Iterator<Item = &'a [u8]>) -> bool { true }
+    /// # let engine = Engine::connect("amqp://localhost")?;
+    /// let consumer = engine.consume_batches(Queue::durable("orders"), BatchPolicy::default(), |batch| {
+    ///     match insert_all(batch.iter().map(|delivery| delivery.body())) {
+    ///         true => Disposition::Ack,
+    ///         false => Disposition::Nack { requeue: true },
+    ///     }
+    /// })?;
+    /// # Ok::<(), amqp_uring::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Engine::consume`]; [`Error::Parameter`] for a policy of nothing.
+    pub fn consume_batches(
+        &self,
+        queue: Queue,
+        policy: BatchPolicy,
+        handler: impl FnMut(&mut Batch) -> Disposition + Send + 'static,
+    ) -> Result<Consumer, Error> {
+        refuse_on_worker()?;
+        self.consumer(queue)
+            .batches(policy, handler)
             .wait(self.settings.call_timeout)
     }
 

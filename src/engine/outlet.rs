@@ -20,6 +20,7 @@ use super::command::Command;
 use super::command::Mailbox;
 use super::error::Error;
 use super::hands::shielded;
+use super::pipeline::{Tie, Ties};
 use super::publisher::{Payload, PublisherOptions};
 use crate::buffer::Segment;
 use crate::connection::{
@@ -63,6 +64,8 @@ pub(super) struct State {
     /// Who awaits the confirm of everything up to a tag, and who awaits room: the publisher's one user.
     confirmed: Option<(u64, Waker)>,
     ready: Option<Waker>,
+    /// Deliveries that are answered when publishes have their outcomes.
+    ties: Ties,
 }
 
 /// What the worker took to send.
@@ -93,6 +96,7 @@ impl Outlet {
                 receipts: BTreeMap::new(),
                 confirmed: None,
                 ready: None,
+                ties: Ties::default(),
             }),
             room: Condvar::new(),
             resolved: Condvar::new(),
@@ -313,11 +317,25 @@ impl Outlet {
         } = confirm;
         let booked = state.confirms.confirm(delivery_tag, multiple, acked);
         let receipt = state.receipts.remove(&delivery_tag);
+        let ties = state.take_due_ties(delivery_tag);
         self.notify(state);
         if let Some(waker) = receipt {
             wake(waker);
         }
+        go_on(ties);
         booked
+    }
+
+    /// Keeps a tie until the publish has its outcome; gives it back, with whether that is an ack, when there is one already.
+    pub fn tie(&self, tag: u64, tie: Tie) -> Option<(Tie, bool)> {
+        let mut state = self.lock();
+        match state.take_outcome(tag) {
+            Some(outcome) => Some((tie, outcome == Ok(Outcome::Acked))),
+            None => {
+                state.ties.insert(tag, tie);
+                None
+            }
+        }
     }
 
     /// For the worker: a message came back.
@@ -346,8 +364,10 @@ impl Outlet {
         state.pieces.clear();
         state.tail = Vec::new();
         state.octets = 0;
+        let ties = state.take_due_ties(0);
         self.room.notify_all();
         self.notify(state);
+        go_on(ties);
     }
 
     fn notify(&self, mut state: MutexGuard<'_, State>) {
@@ -387,6 +407,13 @@ impl std::fmt::Debug for Outlet {
             .field("channel", &self.channel)
             .field("options", &self.options)
             .finish_non_exhaustive()
+    }
+}
+
+/// To be called without the lock: a tie may go on to another publish here.
+fn go_on(ties: Vec<(Tie, bool)>) {
+    for (tie, is_acked) in ties {
+        tie.go_on(is_acked);
     }
 }
 
@@ -431,6 +458,30 @@ impl State {
             due.extend(self.ready.take());
         }
         due
+    }
+
+    /// The ties of publishes that have their outcomes, after a confirm of `confirmed`, and whether those are acks.
+    fn take_due_ties(&mut self, confirmed: u64) -> Vec<(Tie, bool)> {
+        let mut due = Vec::new();
+        while let Some(first) = self.ties.first()
+            && self.confirms.is_resolved_up_to(first)
+        {
+            due.extend(self.take_tie(first));
+        }
+        // One that was confirmed before others that were published before it.
+        due.extend(self.take_tie(confirmed));
+        due
+    }
+
+    fn take_tie(&mut self, tag: u64) -> Option<(Tie, bool)> {
+        let tie = self.ties.remove(tag)?;
+        match self.take_outcome(tag) {
+            Some(outcome) => Some((tie, outcome == Ok(Outcome::Acked))),
+            None => {
+                self.ties.insert(tag, tie);
+                None
+            }
+        }
     }
 
     /// What became of a publish; the outcome is taken out of the store.

@@ -13,6 +13,7 @@ use super::command::Command;
 use super::command::Mailbox;
 use super::error::Error;
 use super::outlet::Outlet;
+use super::pipeline::Tie;
 use crate::connection::{ConfirmCounts, Outcome, Route};
 use crate::protocol::{Properties, ShortStr};
 
@@ -205,7 +206,8 @@ impl Publisher {
         )
     }
 
-    /// As [`Publisher::publish`], without waiting: [`Error::WindowFull`] when there is no room now.
+    /// As [`Publisher::publish`], without waiting: [`Error::WindowFull`] when there is no room now. To be used in handlers; on its own
+    /// worker's thread the message leaves in the same turn.
     ///
     /// # Errors
     /// As [`Publisher::publish`].
@@ -262,6 +264,11 @@ impl Publisher {
             tag,
             outcome: None,
         })
+    }
+
+    /// The worker it lives on.
+    pub(super) fn worker(&self) -> &Arc<Mailbox> {
+        &self.handle.mailbox
     }
 
     /// Messages that wait for their confirm.
@@ -343,7 +350,7 @@ pub struct ConfirmReport {
 
 /// The promise of one publish's outcome. Dropping it changes nothing: the outcome counts in [`Publisher::wait_for_confirms`].
 ///
-/// Block on it with [`Receipt::wait`], or await it.
+/// Block on it with [`Receipt::wait`], await it, or tie the ack of a delivery to it ([`Disposition::AckAfter`](super::Disposition::AckAfter)).
 #[derive(Debug)]
 pub struct Receipt {
     outlet: Arc<Outlet>,
@@ -352,6 +359,14 @@ pub struct Receipt {
 }
 
 impl Receipt {
+    /// Hands a tie over to where the outcome arrives; gives it back, with whether the outcome is an ack, when there is one already.
+    pub(super) fn tie(self, tie: Tie) -> Option<(Tie, bool)> {
+        match self.outcome {
+            Some(outcome) => Some((tie, outcome == Outcome::Acked)),
+            None => self.outlet.tie(self.tag, tie),
+        }
+    }
+
     /// The delivery tag of the message on its publisher's channel, counted from 1.
     pub fn delivery_tag(&self) -> u64 {
         self.tag

@@ -134,6 +134,18 @@ impl<'a> PropertiesRef<'a> {
         })
     }
 
+    /// The flags, and the list of the properties that they name.
+    #[inline]
+    pub(crate) const fn parts(self) -> (u16, &'a [u8]) {
+        (self.flags, self.list)
+    }
+
+    /// Puts what [`PropertiesRef::parts`] gave together again.
+    #[inline]
+    pub(crate) const fn from_parts(flags: u16, list: &'a [u8]) -> Self {
+        Self { flags, list }
+    }
+
     /// Whether no property is set.
     #[inline]
     pub const fn is_empty(&self) -> bool {

@@ -7,6 +7,7 @@
 
 mod alone;
 mod awaiting;
+mod batches;
 mod bodies;
 mod choosing;
 mod connecting;
@@ -21,6 +22,7 @@ mod falling_back;
 mod gets;
 mod losing;
 mod panics;
+mod pipelines;
 #[path = "../programs/mod.rs"]
 mod programs;
 mod properties;

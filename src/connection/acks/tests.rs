@@ -20,8 +20,10 @@ enum Op {
         below: i64,
         answer: Answer,
     },
-    SettleUpTo {
+    /// And so many tags before that one.
+    SettleRange {
         below: i64,
+        before: u64,
         answer: Answer,
     },
     RequeueOpen,
@@ -43,7 +45,8 @@ fn op() -> impl Strategy<Value = Op> {
             .prop_map(|(gap, answer)| Op::Deliver { gap, answer }),
         1 => Just(Op::DeliverNoAck),
         8 => (-2..30i64, answer()).prop_map(|(below, answer)| Op::Settle { below, answer }),
-        1 => (-2..30i64, answer()).prop_map(|(below, answer)| Op::SettleUpTo { below, answer }),
+        2 => (-2..30i64, prop_oneof![Just(u64::MAX), 0..30u64], answer())
+            .prop_map(|(below, before, answer)| Op::SettleRange { below, before, answer }),
         1 => Just(Op::RequeueOpen),
         4 => Just(Op::Flush),
         1 => Just(Op::FlushAll),
@@ -151,12 +154,17 @@ fn run(window: u16, ops: &[Op]) {
             Op::Settle { below, answer } => {
                 let tag = model.last.saturating_add_signed(-below);
                 let expected = model.settle(tag..=tag, answer);
-                assert_eq!(acks.settle(tag, answer, CHANNEL, &mut out), expected);
+                assert_eq!(acks.settle(tag..=tag, answer, CHANNEL, &mut out), expected);
             }
-            Op::SettleUpTo { below, answer } => {
-                let tag = model.last.saturating_add_signed(-below);
-                let expected = model.settle(1..=tag, answer);
-                assert_eq!(acks.settle_up_to(tag, answer, CHANNEL, &mut out), expected);
+            Op::SettleRange {
+                below,
+                before,
+                answer,
+            } => {
+                let last = model.last.saturating_add_signed(-below);
+                let tags = last.saturating_sub(before)..=last;
+                let expected = model.settle(tags.clone(), answer);
+                assert_eq!(acks.settle(tags, answer, CHANNEL, &mut out), expected);
             }
             Op::RequeueOpen => {
                 acks.requeue_open(CHANNEL, &mut out);
@@ -265,24 +273,27 @@ fn tag_0_and_tags_to_come_are_unknown_and_a_tag_that_was_left_out_is_no_delivery
     acks.delivered(1, None, CHANNEL, out);
     acks.delivered(9, None, CHANNEL, out);
     assert_eq!(
-        acks.settle(0, Answer::Ack, CHANNEL, out),
+        acks.settle(0..=0, Answer::Ack, CHANNEL, out),
         Settlement::Unknown
     );
     assert_eq!(
-        acks.settle(10, Answer::Ack, CHANNEL, out),
+        acks.settle(10..=10, Answer::Ack, CHANNEL, out),
         Settlement::Unknown
     );
     assert_eq!(
-        acks.settle(u64::MAX, Answer::Ack, CHANNEL, out),
+        acks.settle(u64::MAX..=u64::MAX, Answer::Ack, CHANNEL, out),
         Settlement::Unknown
     );
     assert_eq!(
-        acks.settle(5, Answer::Ack, CHANNEL, out),
+        acks.settle(5..=5, Answer::Ack, CHANNEL, out),
         Settlement::Already
     );
-    assert_eq!(acks.settle(9, Answer::Ack, CHANNEL, out), Settlement::Done);
     assert_eq!(
-        acks.settle(9, Answer::Ack, CHANNEL, out),
+        acks.settle(9..=9, Answer::Ack, CHANNEL, out),
+        Settlement::Done
+    );
+    assert_eq!(
+        acks.settle(9..=9, Answer::Ack, CHANNEL, out),
         Settlement::Already
     );
 }
@@ -294,7 +305,7 @@ fn the_highest_tag_that_64_bits_can_hold_overflows_nothing() {
     acks.delivered(u64::MAX - 1, None, CHANNEL, out);
     acks.delivered(u64::MAX, Some(Answer::Ack), CHANNEL, out);
     assert!(!acks.follows(u64::MAX));
-    let up_to = acks.settle_up_to(u64::MAX, Answer::Ack, CHANNEL, out);
+    let up_to = acks.settle(1..=u64::MAX, Answer::Ack, CHANNEL, out);
     assert_eq!(up_to, Settlement::Done);
     assert_eq!(sent(&mut acks), [(u64::MAX, true)]);
 }

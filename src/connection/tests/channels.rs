@@ -251,7 +251,7 @@ fn a_number_is_used_again_only_when_the_close_was_answered_and_the_old_name_stay
             .consume(old, 1, 1, basic::Consume::default()),
     );
     stale(client.connection.cancel(old, 1, 1));
-    stale(client.connection.settle(old, 1, false, Answer::Ack));
+    stale(client.connection.settle(old, 1..=1, Answer::Ack));
     stale(client.connection.requeue_open(old));
     stale(client.connection.set_publisher(old, 1));
     stale(client.connection.close_channel(old, 1));
@@ -275,7 +275,7 @@ fn a_channel_name_of_another_connection_is_stale() {
     let channel = earlier.channel();
     let mut later = Client::open();
     later.channel();
-    stale(later.connection.settle(channel, 1, false, Answer::Ack));
+    stale(later.connection.settle(channel, 1..=1, Answer::Ack));
 }
 
 #[test]
@@ -296,11 +296,11 @@ fn nothing_can_be_sent_on_a_closing_channel_and_what_comes_on_it_is_passed_over(
 
     assert!(!client.connection.may_publish(channel));
     stale(client.connection.call(channel, 1, &declare("q").into()));
-    stale(client.connection.settle(channel, 1, false, Answer::Ack));
+    stale(client.connection.settle(channel, 1..=1, Answer::Ack));
     stale(
         client
             .connection
-            .settle(channel, 1, true, Answer::Nack { requeue: true }),
+            .settle(channel, 1..=1, Answer::Nack { requeue: true }),
     );
     stale(client.connection.requeue_open(channel));
     stale(client.connection.close_channel(channel, 8));

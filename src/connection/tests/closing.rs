@@ -39,7 +39,7 @@ fn is_dead(client: &mut Client, channel: ChannelId) {
         client.connection.call(channel, 1, &declare),
         Err(Refused::NotOpen)
     );
-    let settled = client.connection.settle(channel, 1, false, Answer::Ack);
+    let settled = client.connection.settle(channel, 1..=1, Answer::Ack);
     assert_eq!(settled, Err(Refused::NotOpen));
     assert!(!client.connection.may_publish(channel));
     client.connection.close(ReplyCode::ReplySuccess, "again");
@@ -82,7 +82,7 @@ fn after_connection_close_nothing_is_sent_and_what_comes_is_passed_over() {
     client.connection.output().clear();
     assert!(!client.connection.may_publish(channel));
     for answer in [Answer::Ack, Answer::Nack { requeue: true }] {
-        let settled = client.connection.settle(channel, 1, false, answer);
+        let settled = client.connection.settle(channel, 1..=1, answer);
         assert_eq!(settled, Err(Refused::NotOpen));
     }
     assert_eq!(

@@ -227,13 +227,13 @@ fn answers_of_the_handler_leave_as_one_ack_and_refusals_at_once() {
     client.flush();
     assert_eq!(client.sent(), [""; 0]);
     assert_eq!(client.connection.open_deliveries(channel), 1);
-    let settled = client.connection.settle(channel, 5, false, Answer::Ack);
+    let settled = client.connection.settle(channel, 5..=5, Answer::Ack);
     assert_eq!(settled, Ok(Settlement::Done));
     client.flush();
     client.expect(&[ack(1, 6, true)]);
-    let again = client.connection.settle(channel, 5, false, Answer::Ack);
+    let again = client.connection.settle(channel, 5..=5, Answer::Ack);
     assert_eq!(again, Ok(Settlement::Already));
-    let unknown = client.connection.settle(channel, 7, true, Answer::Ack);
+    let unknown = client.connection.settle(channel, 1..=7, Answer::Ack);
     assert_eq!(unknown, Ok(Settlement::Unknown));
 }
 
@@ -335,7 +335,7 @@ fn deliveries_without_acks_are_never_acked() {
     client.feed(&delivery(1, "ctag-5", 3, b"")).unwrap();
     client.flush();
     client.expect(&[ack(1, 2, false)]);
-    let settled = client.connection.settle(channel, 3, false, Answer::Ack);
+    let settled = client.connection.settle(channel, 3..=3, Answer::Ack);
     assert_eq!(settled, Ok(Settlement::Already));
     assert_eq!(client.connection.open_deliveries(channel), 0);
 }
@@ -384,7 +384,7 @@ fn get_hands_over_the_message_before_its_reply_and_leaves_it_to_be_answered() {
     assert_eq!(client.connection.open_deliveries(channel), 1);
     client
         .connection
-        .settle(channel, 1, false, Answer::Ack)
+        .settle(channel, 1..=1, Answer::Ack)
         .unwrap();
     client.flush();
     client.expect(&[ack(1, 1, false)]);

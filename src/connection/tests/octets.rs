@@ -193,7 +193,7 @@ fn survive(mut client: Client, pieces: &[Vec<u8>], first: Option<ChannelId>) {
     for piece in pieces {
         let result = client.feed(piece);
         if let (Some(channel), Ok(_)) = (first, &result) {
-            let _ = client.connection.settle(channel, 1, true, Answer::Ack);
+            let _ = client.connection.settle(channel, 1..=1, Answer::Ack);
             let _ = client
                 .connection
                 .call(channel, 9, &basic::Get::default().into());

@@ -49,7 +49,7 @@ impl<D: Drive> Worker<D> {
                 self.publisher_ready(publisher, serial);
             }
             Command::ClosePublisher { outlet, answer } => self.close_publisher(&outlet, answer),
-            Command::Settle(settle) => self.settle_delivery(&settle),
+            Command::Settle(settle) => self.settle_deliveries(settle),
             Command::Shutdown { timeout, answer } => self.begin_shutdown(now, timeout, answer),
         }
     }

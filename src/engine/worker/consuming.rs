@@ -70,6 +70,17 @@ impl ConsumerSlot {
     }
 }
 
+impl ConsumerSlot {
+    /// Batches must not wait for more than the window lets through.
+    fn set_window(&mut self) {
+        let window = self.options.prefetch;
+        let is_limited = !self.no_ack && window != 0;
+        if let Some(Handler::Batches(batcher)) = &mut self.handler {
+            batcher.set_window(is_limited.then_some(window));
+        }
+    }
+}
+
 impl Drop for ConsumerSlot {
     /// Its channel is gone, or its worker.
     fn drop(&mut self) {
@@ -154,7 +165,7 @@ impl<D: Drive> Worker<D> {
                 return;
             }
         };
-        entry.insert(ConsumerSlot {
+        let slot = entry.insert(ConsumerSlot {
             state: SlotState::Starting,
             handler: Some(handler),
             no_ack: options.no_ack,
@@ -170,6 +181,7 @@ impl<D: Drive> Worker<D> {
             is_restarting: false,
             is_auto_delete: queue.is_auto_delete(),
         });
+        slot.set_window();
         if let Err(error) = self.set_up_consumer(token, &queue) {
             self.consumer_failed(token, error);
             self.close_consumer(token);
@@ -290,6 +302,8 @@ impl<D: Drive> Worker<D> {
         slot.shared.lock().state = ConsumerState::Cancelling;
         slot.reason.get_or_insert(reason);
         let (line, channel) = (slot.line, slot.channel);
+        // What the handler has got as good as is its own; what comes from now on goes back.
+        self.hand_over(consumer);
         let Some((connection, calls)) = self.lines[line].open_connection() else {
             return;
         };
@@ -319,6 +333,12 @@ impl<D: Drive> Worker<D> {
             return;
         }
         slot.state = SlotState::Draining;
+        if slot.no_ack || !reason.is_loss() {
+            self.hand_over(consumer);
+        }
+        let Some(slot) = self.consumers.get_mut(consumer as usize) else {
+            return;
+        };
         {
             let mut status = slot.shared.lock();
             status.state = ConsumerState::Cancelled;
@@ -413,6 +433,7 @@ impl<D: Drive> Worker<D> {
             let _ = answer.send(Err(Error::Refused { operation, refused }));
         } else {
             slot.options.prefetch = prefetch;
+            slot.set_window();
             slot.is_restarting = true;
             if let Err(error) = self.start_again(consumer, answer) {
                 tracing::warn!(worker = self.index, consumer, %error, "a consumer could not be started again");
@@ -467,22 +488,19 @@ impl<D: Drive> Worker<D> {
         .map_err(refused("basic.consume"))
     }
 
-    /// A detached delivery was answered.
-    pub(super) fn settle_delivery(&mut self, settle: &Settle) {
+    /// Detached deliveries were answered.
+    pub(super) fn settle_deliveries(&mut self, settle: Settle) {
         let Some(session) = &mut self.lines[settle.line].session else {
             return;
         };
         let Settle {
             channel,
-            delivery_tag,
-            up_to,
+            tags,
             answer,
             ..
-        } = *settle;
-        match session
-            .connection
-            .settle(channel, delivery_tag, up_to, answer)
-        {
+        } = settle;
+        let delivery_tag = *tags.end();
+        match session.connection.settle(channel, tags, answer) {
             Ok(_) => {}
             Err(Refused::StaleChannel) => {
                 tracing::debug!(delivery_tag, "an answer for a channel that is gone");

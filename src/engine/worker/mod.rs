@@ -10,6 +10,7 @@
 //! - **ONE TURN**: everything that a turn brought is answered in the next turn's single system call.
 //! - **SLOTS OUTLIVE CHANNELS**: a consumer's or publisher's slot is removed only when its channel is gone, because until then the connection may name it.
 
+mod batching;
 mod commands;
 mod consuming;
 mod jobs;
@@ -25,10 +26,10 @@ use std::time::Instant;
 use slab::Slab;
 
 use super::command::Mailbox;
-use super::delivery::Region;
 use super::error::{ConnectCause, Error};
 use super::event::Event as EngineEvent;
 use super::hands::{Hands, Panicked};
+use super::region::Region;
 use super::settings::Settings;
 use super::stats::{Board, WorkerStats};
 use crate::buffer::{Parsed, Segment};
@@ -73,6 +74,8 @@ pub(super) struct Worker<D> {
     /// Tells slots that were used one after the other apart.
     serial: u64,
     panicked: Vec<Panicked>,
+    /// No batch is due before that.
+    batches_due: Option<Instant>,
     shutdown: Option<Shutdown>,
     /// Whether a session has ended since the last turn. What follows from that is done in the next pass, and nothing else
     /// may bring it about: the turn must not wait.
@@ -94,6 +97,8 @@ impl<D: Drive> Worker<D> {
                 return Err(error);
             }
             let now = self.driver.now();
+            // Before the commands: handlers answer by commands, which are to leave in this turn.
+            self.hand_over_due(now);
             self.take_commands(now);
             self.tick(looked);
             for line in [MAIN, PUBLISHING] {
@@ -160,6 +165,7 @@ impl<D: Drive> Worker<D> {
         sessions
             .flat_map(|session| [session.deadline, session.connection.deadline()])
             .chain([self.shutdown.as_ref().map(|shutdown| shutdown.deadline)])
+            .chain([self.batches_due])
             .flatten()
             .min()
     }
@@ -193,6 +199,7 @@ impl<D: Drive> Worker<D> {
                 for session in self.lines.iter_mut().filter_map(|l| l.session.as_mut()) {
                     session.inbox.release();
                 }
+                self.hand_over_all();
             }
         }
     }
@@ -228,6 +235,8 @@ impl<D: Drive> Worker<D> {
                 get_no_ack,
                 got: &mut this.got,
                 panicked: &mut self.panicked,
+                now,
+                batches_due: &mut self.batches_due,
             };
             let progress = connection.receive(now, octets, &mut hands)?;
             Ok::<_, ConnectionError>(Parsed {

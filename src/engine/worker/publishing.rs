@@ -31,6 +31,15 @@ pub(in crate::engine) struct PublisherSlot {
     end: End,
 }
 
+impl Drop for PublisherSlot {
+    /// Its channel is gone, or its worker: nobody may wait for outcomes that will not come.
+    fn drop(&mut self) {
+        if let Some(outlet) = &self.outlet {
+            outlet.lose(Error::Stopped);
+        }
+    }
+}
+
 /// How far the end of a publisher has come.
 enum End {
     NotYet,
@@ -243,7 +252,7 @@ impl<D: Drive> Worker<D> {
             if let Some(answer) = slot.end.take_answer() {
                 let _ = answer.send(Err(error.clone()));
             }
-            if let Some(outlet) = slot.outlet {
+            if let Some(outlet) = &slot.outlet {
                 outlet.lose(error);
             }
         }

@@ -248,6 +248,7 @@ impl Starting {
             publishers: Slab::new(),
             serial: 0,
             panicked: Vec::new(),
+            batches_due: None,
             shutdown: None,
             is_restless: false,
             gate: Some(self.gate),
