@@ -6,7 +6,8 @@ mod simulation;
 
 use std::ops::Range;
 
-use simulation::{Failure, Rule, Watching};
+use simulation::report::Failure;
+use simulation::{Rule, Watching};
 
 const CANARY: Watching = Watching {
     canary: true,
@@ -55,9 +56,11 @@ fn a_seed_has_one_history() {
 }
 
 /// What becomes of seeds with a broker that forgets what it has confirmed.
-fn canaries() -> Vec<Box<Failure>> {
+fn canaries() -> Vec<Failure> {
     let runs = (0..10).map(|seed| simulation::run(seed, CANARY));
-    runs.filter_map(Result::err).collect()
+    runs.filter_map(Result::err)
+        .map(|failure| *failure)
+        .collect()
 }
 
 #[test]

@@ -18,10 +18,11 @@
 //! |---|---|
 //! | `simulation` | one world: who takes part, what goes wrong, what must hold |
 //! | `seeds` | many of them, on several threads |
-//! | `summary` | what the user is told at the end |
+//! | `sum`, `summary` | what the user is told at the end |
 
 mod seeds;
 mod simulation;
+mod sum;
 mod summary;
 
 use std::process::ExitCode;

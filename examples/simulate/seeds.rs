@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::simulation::{self, Failure, Report, Rule, Watching};
+use crate::simulation::report::{Failure, Report};
+use crate::simulation::{self, Rule, Watching};
+use crate::sum::Sum;
 
 const TEMPLATE: &str =
     "{elapsed_precise} [{wide_bar}] {human_pos} of {human_len} seeds, {per_sec}, {eta} {msg}";
@@ -25,7 +27,7 @@ pub struct Plan {
 pub struct Outcome {
     pub seeds: u64,
     /// Of those that broke no rule.
-    pub sum: Report,
+    pub sum: Sum,
     pub failed: Vec<(u64, Rule)>,
 }
 

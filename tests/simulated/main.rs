@@ -2,6 +2,7 @@
 //! Engines in simulated worlds, with a broker that is just enough of one.
 
 mod broker;
+mod brokers;
 
 use std::future::IntoFuture;
 use std::net::SocketAddr;

@@ -32,6 +32,7 @@ enum BrokerFault {
     HalfClose,
     Freeze,
     Refusal,
+    SmallFrames,
 }
 
 const KINDS: [(BrokerFault, &str); BROKER_FAULTS] = [
@@ -56,6 +57,7 @@ const KINDS: [(BrokerFault, &str); BROKER_FAULTS] = [
     (BrokerFault::HalfClose, "broker: half close"),
     (BrokerFault::Freeze, "broker: freeze"),
     (BrokerFault::Refusal, "broker: refused connections"),
+    (BrokerFault::SmallFrames, "broker: small frames"),
 ];
 
 /// Lets things go wrong for the scenario's time, and makes everything good again.
@@ -147,6 +149,10 @@ async fn strike(
             });
             broker.refuse_connections(true)
         }
+        BrokerFault::SmallFrames => {
+            after(play, lasts, |play| play.broker.faults().frame_max(None));
+            broker.frame_max(Some(4096))
+        }
     }
 }
 
@@ -200,5 +206,6 @@ fn make_good(play: &Play) -> Result<(), BrokerError> {
     broker.freeze(false)?;
     broker.refuse_connections(false)?;
     broker.confirms(None)?;
+    broker.frame_max(None)?;
     end_connections(play)
 }

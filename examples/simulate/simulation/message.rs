@@ -1,15 +1,33 @@
 //! What is published: a number that names it, and a body that follows from the number.
 
+use amqp_uring::{Error, Properties, PropertiesRef};
+
 use super::oracle::MessageId;
 
+/// A message's properties.
+pub fn properties(id: MessageId, is_persistent: bool) -> Result<Properties, Error> {
+    let mode = if is_persistent { 2 } else { 1 };
+    let properties = Properties::builder()
+        .delivery_mode(mode)
+        .message_id(&name(id));
+    Ok(properties.build()?)
+}
+
 /// A message's name in its properties.
-pub fn name(id: MessageId) -> String {
+fn name(id: MessageId) -> String {
     format!("m{id}")
 }
 
 /// The number of a name.
-pub fn number(name: &str) -> Option<MessageId> {
+fn number(name: &str) -> Option<MessageId> {
     name.strip_prefix('m')?.parse().ok()
+}
+
+/// The number of the message with these properties; one that nobody has when they name none.
+pub fn number_in(properties: PropertiesRef<'_>) -> MessageId {
+    let name = properties.message_id().ok().flatten();
+    let number = name.and_then(|name| number(name.as_str().ok()?));
+    number.unwrap_or(MessageId::MAX)
 }
 
 /// A piece of its body, which is the same over and over.

@@ -17,6 +17,8 @@
 //! | `scenario` | what a seed stands for |
 //! | `play` | what all share, and the course of a run |
 //! | `publishing`, `consuming` | the users |
+//! | `hands`, `echo` | what they do with deliveries; publishing from inside a handler |
+//! | `visiting` | those who do this and that |
 //! | `disturbing` | what goes wrong |
 //! | `message` | what is published |
 //! | `oracle` | what must hold |
@@ -24,12 +26,15 @@
 
 mod consuming;
 mod disturbing;
+mod echo;
+mod hands;
 mod message;
 mod oracle;
 mod play;
 mod publishing;
-mod report;
+pub mod report;
 mod scenario;
+mod visiting;
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -40,7 +45,7 @@ use amqp_uring::broker::Broker;
 use amqp_uring::driver::sim::World;
 
 pub use oracle::Rule;
-pub use report::{Failure, Report};
+use report::{Failure, Report};
 
 use oracle::Oracle;
 use play::Play;

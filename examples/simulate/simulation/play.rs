@@ -13,18 +13,20 @@ use amqp_uring::driver::sim::Handle;
 use amqp_uring::{CloseReason, ConnectionError, Engine, Error, Event, Queue};
 use fastrand::Rng;
 use futures_util::future::{Either, join_all, select};
-use tokio::sync::{OnceCell, watch};
+use tokio::sync::{Mutex, Notify};
 
 use super::oracle::{Oracle, Rule};
 use super::scenario::{MILLISECOND, SECOND, Scenario};
-use super::{FAULT_TEXT, consuming, disturbing, publishing};
+use super::{FAULT_TEXT, consuming, disturbing, publishing, visiting};
 
 /// After the faults, slow handlers are done by then, heartbeats have found what is dead, and everything is open again.
-const SETTLING: Duration = Duration::from_secs(300);
+const SETTLING: Duration = Duration::from_secs(500);
 /// After that, this is more than enough for everything to be done.
 const CALM_MAX: Duration = Duration::from_secs(1200);
 /// What a shutdown gets when nothing goes wrong.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(60);
+/// Where nobody listens.
+const DEAD_NODE: &str = "amqp://10.0.0.99";
 /// How long the last octets take.
 const FAREWELL: Duration = Duration::from_secs(5);
 
@@ -43,8 +45,9 @@ pub struct Play {
     pub scenario: Scenario,
     pub broker: SimBroker,
     seed: u64,
-    engines: Vec<OnceCell<Rc<Engine>>>,
-    stage: watch::Sender<Stage>,
+    engines: Vec<Mutex<Option<Rc<Engine>>>>,
+    stage: Cell<Stage>,
+    stage_changed: Notify,
     /// The same for handlers, which are no tasks.
     calm: Arc<AtomicBool>,
     quiet: Arc<AtomicBool>,
@@ -62,11 +65,12 @@ impl Play {
         Self {
             world,
             oracle,
-            engines: scenario.engines.iter().map(|_| OnceCell::new()).collect(),
+            engines: scenario.engines.iter().map(|_| Mutex::default()).collect(),
             scenario,
             broker,
             seed,
-            stage: watch::Sender::new(Stage::Disturbed),
+            stage: Cell::new(Stage::Disturbed),
+            stage_changed: Notify::new(),
             calm: Arc::default(),
             quiet: Arc::default(),
             is_over: Cell::new(false),
@@ -107,25 +111,35 @@ impl Play {
 
     /// One of the engines, which is started for whoever comes first.
     pub async fn engine(&self, index: usize) -> Rc<Engine> {
-        let start = || async move {
-            loop {
-                match self.start_engine(index).await {
-                    Ok(engine) => return Rc::new(engine),
-                    Err(error) => {
-                        self.oracle
-                            .say("engine {} cannot start:", index, error.to_string());
-                        self.world.sleep(SECOND).await;
-                    }
+        let mut place = self.engines[index].lock().await;
+        loop {
+            if let Some(engine) = &*place {
+                return Rc::clone(engine);
+            }
+            match self.start_engine(index).await {
+                Ok(engine) => *place = Some(Rc::new(engine)),
+                Err(error) => {
+                    self.oracle
+                        .say("engine {} cannot start:", index, error.to_string());
+                    self.world.sleep(SECOND).await;
                 }
             }
-        };
-        Rc::clone(self.engines[index].get_or_init(start).await)
+        }
+    }
+
+    /// Takes an engine away, if it is there: the next one who comes starts another.
+    pub async fn take_engine(&self, index: usize) -> Option<Rc<Engine>> {
+        self.engines[index].lock().await.take()
     }
 
     async fn start_engine(&self, index: usize) -> Result<Engine, Error> {
         let spec = &self.scenario.engines[index];
         let (oracle, quiet) = (self.oracle.clone(), Arc::clone(&self.quiet));
-        Engine::builder()
+        let builder = match spec.has_dead_node {
+            true => Engine::builder().uri(DEAD_NODE),
+            false => Engine::builder(),
+        };
+        builder
             .uri(self.broker.uri())
             .workers(spec.workers)
             .heartbeat(spec.heartbeat)
@@ -143,8 +157,12 @@ impl Play {
 
     /// Looks at what can be seen of the engines.
     pub fn check(&self) {
-        for engine in self.engines.iter().filter_map(OnceCell::get) {
-            self.oracle.check_chunks(&engine.stats());
+        for engine in &self.engines {
+            if let Ok(engine) = engine.try_lock()
+                && let Some(engine) = &*engine
+            {
+                self.oracle.check_chunks(&engine.stats());
+            }
         }
     }
 }
@@ -180,7 +198,7 @@ impl Play {
     }
 
     pub fn is_closing(&self) -> bool {
-        *self.stage.borrow() == Stage::Closing
+        self.stage.get() == Stage::Closing
     }
 
     /// Waits, but not beyond the end of the faults.
@@ -194,16 +212,26 @@ impl Play {
     }
 
     async fn unless(&self, stage: Stage, duration: Duration) {
-        let mut stages = self.stage.subscribe();
-        let reached = pin!(stages.wait_for(|now| *now >= stage));
+        let reached = pin!(self.reached(stage));
         select(self.world.sleep(duration), reached).await;
+    }
+
+    async fn reached(&self, stage: Stage) {
+        loop {
+            let changed = self.stage_changed.notified();
+            if self.stage.get() >= stage {
+                return;
+            }
+            changed.await;
+        }
     }
 
     fn enter(&self, stage: Stage) {
         self.oracle.say("", 0, format!("{stage:?}"));
         self.calm.store(stage >= Stage::Calm, Ordering::Relaxed);
         self.quiet.store(stage >= Stage::Quiet, Ordering::Relaxed);
-        self.stage.send_replace(stage);
+        self.stage.set(stage);
+        self.stage_changed.notify_waiters();
     }
 
     /// Awaits something that must come about in time.
@@ -247,6 +275,12 @@ impl Play {
         let consumers: Vec<_> = (0..self.scenario.consumers.len())
             .map(spawn_consumer)
             .collect();
+        for index in 0..self.scenario.visitors.len() {
+            self.world.spawn(visiting::visit(Rc::clone(self), index));
+        }
+        if let Some(every) = self.scenario.restarts_every {
+            self.world.spawn(visiting::restart(Rc::clone(self), every));
+        }
         disturbing::disturb(self).await;
         self.enter(Stage::Calm);
         self.world.sleep(SETTLING).await;
@@ -286,7 +320,7 @@ impl Play {
 
     async fn shut_down(&self) -> Option<()> {
         for (index, engine) in self.engines.iter().enumerate() {
-            let Some(engine) = engine.get() else {
+            let Some(engine) = engine.lock().await.take() else {
                 continue;
             };
             let limit = SHUTDOWN_TIMEOUT + SECOND;

@@ -3,13 +3,16 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use amqp_uring::{Engine, Error, Outcome, Properties, Publisher, PublisherOptions, Receipt};
+use amqp_uring::{Error, Outcome, Publisher, PublisherOptions, Receipt};
 use fastrand::Rng;
 
 use super::message;
 use super::oracle::{MessageId, NewPublish, PublisherId, Rule};
 use super::play::Play;
 use super::scenario::{Chance, MILLISECOND, PublisherSpec, SECOND};
+
+/// One batch in so many is the last one of its publisher, which is dropped while it is under way.
+const DROP_ONE_IN: u32 = 20;
 
 /// Where nobody listens.
 const NOWHERE: &str = "nowhere";
@@ -50,12 +53,10 @@ struct UnderWay {
 /// Publishes until everything is acked.
 pub async fn publish(play: Rc<Play>, index: usize) {
     let spec = play.scenario.publishers[index].clone();
-    let engine = play.engine(spec.engine).await;
     let mut user = User {
         random: play.random(1_000 + index as u64),
         orders: VecDeque::new(),
         play,
-        engine,
         spec,
     };
     for _ in 0..user.spec.messages {
@@ -75,7 +76,6 @@ pub async fn publish(play: Rc<Play>, index: usize) {
 
 struct User {
     play: Rc<Play>,
-    engine: Rc<Engine>,
     spec: PublisherSpec,
     random: Rng,
     orders: VecDeque<Order>,
@@ -87,16 +87,23 @@ impl User {
         let options = PublisherOptions::default()
             .window_messages(self.spec.window_messages)
             .window_octets(self.spec.window_octets);
-        let mut publisher = self.engine.open_publisher(options).await?;
+        let engine = self.play.engine(self.spec.engine).await;
+        let mut publisher = engine.open_publisher(options).await?;
         let publisher_id = self.play.oracle.publisher();
         // After the publisher was opened: a broker that loses the queue from now on loses the publisher too.
-        self.play.declare(&self.engine, self.spec.queue).await?;
+        self.play.declare(&engine, self.spec.queue).await?;
         while !self.orders.is_empty() {
             let batch = self.random.usize(1..=self.spec.batch_max);
             let mut under_way = Vec::new();
             let outcome = self
                 .batch(&mut publisher, publisher_id, batch, &mut under_way)
                 .await;
+            if self.random.one_in(DROP_ONE_IN) {
+                // What was published is sent and confirmed all the same.
+                drop(publisher);
+                self.resolve(under_way).await;
+                return outcome;
+            }
             self.resolve(under_way).await;
             outcome?;
             if !self.play.is_calm() {
@@ -155,10 +162,7 @@ impl User {
         order: &Order,
         id: MessageId,
     ) -> Result<Receipt, Error> {
-        let properties = Properties::builder()
-            .delivery_mode(if order.is_persistent { 2 } else { 1 })
-            .message_id(&message::name(id))
-            .build()?;
+        let properties = message::properties(id, order.is_persistent)?;
         let key = match order.is_for_nobody {
             true => NOWHERE,
             false => &self.play.scenario.queues[self.spec.queue].name,

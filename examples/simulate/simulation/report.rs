@@ -32,48 +32,16 @@ impl Tally {
     pub fn fault(&mut self, name: &'static str) {
         *self.faults.entry(name).or_default() += 1;
     }
-
-    /// Each with its name.
-    pub fn operations(&self) -> [(&'static str, u64); 10] {
-        [
-            ("publishers opened", self.publishers),
-            ("consumers started", self.consumers),
-            ("published", self.published),
-            ("  acked", self.acked),
-            ("  nacked", self.nacked),
-            ("  returned", self.returned),
-            ("  unknown, with their connection", self.unknown),
-            ("delivered", self.delivered),
-            ("  redelivered", self.redelivered),
-            ("acked, or rejected for good", self.settled),
-        ]
-    }
-
-    fn add(&mut self, other: &Self) {
-        self.publishers += other.publishers;
-        self.consumers += other.consumers;
-        self.published += other.published;
-        self.acked += other.acked;
-        self.nacked += other.nacked;
-        self.returned += other.returned;
-        self.unknown += other.unknown;
-        self.delivered += other.delivered;
-        self.redelivered += other.redelivered;
-        self.settled += other.settled;
-        for (name, count) in &other.faults {
-            *self.faults.entry(name).or_default() += count;
-        }
-    }
 }
 
-/// What a world has seen; of many, the sum.
+/// What a world has seen.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Report {
     pub time: Duration,
     pub connections: u64,
     pub octets: u64,
     pub tally: Tally,
-    /// Of one world.
+    /// Of its whole history.
     pub fingerprint: u64,
 }
 
@@ -91,13 +59,6 @@ impl Report {
             tally,
             fingerprint,
         }
-    }
-
-    pub fn add(&mut self, other: &Self) {
-        self.time += other.time;
-        self.connections += other.connections;
-        self.octets += other.octets;
-        self.tally.add(&other.tally);
     }
 }
 

@@ -39,6 +39,8 @@ pub struct EngineSpec {
     pub frame_max: u32,
     pub chunks: u16,
     pub chunk_octets: u32,
+    /// Whether it tries a node first that is not there.
+    pub has_dead_node: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -47,6 +49,8 @@ pub struct QueueSpec {
     pub is_durable: bool,
     /// The queue of its dead letters.
     pub dead_letters: Option<usize>,
+    /// Whether there are consumers without acks: what is on its way to them may be lost.
+    pub has_no_ack: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -73,6 +77,8 @@ pub enum Manner {
     InPlace,
     /// An asynchronous handler, so many at a time.
     Async(usize),
+    /// A stream whose deliveries are answered in any order.
+    Stream,
 }
 
 #[derive(Debug, Clone)]
@@ -91,8 +97,18 @@ pub struct ConsumerSpec {
     pub detach_one_in: u32,
     pub slow_one_in: u32,
     pub panic_one_in: u32,
+    /// One delivery in so many makes a handler in place publish something.
+    pub echo_one_in: u32,
     /// The most that a slow handler takes.
     pub slow: Duration,
+}
+
+/// Somebody who does this and that.
+#[derive(Debug, Clone)]
+pub struct VisitorSpec {
+    pub engine: usize,
+    /// The mean time between two things that he does.
+    pub every: Duration,
 }
 
 /// What goes wrong with the broker: the mean time between two faults, how long each lasts, and how often each kind is, in
@@ -105,7 +121,7 @@ pub struct BrokerPlan {
 }
 
 /// How many kinds of faults a broker has: see `disturbing`.
-pub const BROKER_FAULTS: usize = 15;
+pub const BROKER_FAULTS: usize = 16;
 
 #[derive(Debug, Clone)]
 pub struct Scenario {
@@ -118,6 +134,9 @@ pub struct Scenario {
     pub engines: Vec<EngineSpec>,
     pub publishers: Vec<PublisherSpec>,
     pub consumers: Vec<ConsumerSpec>,
+    pub visitors: Vec<VisitorSpec>,
+    /// The mean time between two shutdowns of an engine, which is started again.
+    pub restarts_every: Option<Duration>,
     /// Whether users close what they have opened, before their engines are shut down.
     pub is_tidy: bool,
 }
@@ -130,31 +149,47 @@ impl Scenario {
             12..18 => random.duration(SECOND * 300..=SECOND * 3600),
             _ => random.duration(SECOND * 3600..=SECOND * 3600 * 12),
         };
-        let queues = queues(random);
-        let engines: Vec<_> = (0..random.usize(1..=3)).map(|_| engine(random)).collect();
+        let mut queues = queues(random);
+        let engines: Vec<_> = (0..random.usize(1..=3))
+            .map(|_| engine(random, duration))
+            .collect();
         let publishers = (0..random.usize(1..=4))
             .map(|_| publisher(random, engines.len(), queues.len(), duration))
             .collect();
         let consumers = consumers(random, engines.len(), &queues, duration);
+        for consumer in consumers.iter().filter(|consumer| consumer.no_ack) {
+            queues[consumer.queue].has_no_ack = true;
+        }
         Self {
             network: network(random),
             network_plan: (!random.one_in(5)).then(|| network_plan(random, duration)),
             broker_plan: (!random.one_in(4)).then(|| broker_plan(random, duration)),
             queues,
-            engines,
             publishers,
             consumers,
+            visitors: (0..random.usize(..3))
+                .map(|_| VisitorSpec {
+                    engine: random.usize(..engines.len()),
+                    every: (duration / random.u32(5..=50)).max(MILLISECOND * 50),
+                })
+                .collect(),
+            restarts_every: random.one_in(3).then(|| duration / random.u32(1..=8)),
             is_tidy: random.bool(),
+            engines,
             duration,
         }
     }
 }
 
-fn engine(random: &mut Rng) -> EngineSpec {
+fn engine(random: &mut Rng, duration: Duration) -> EngineSpec {
     let few = random.one_in(3);
     EngineSpec {
         workers: random.pick(&[1, 1, 2]),
-        heartbeat: SECOND * random.u32(1..=20),
+        // Heartbeats are what a long time costs.
+        heartbeat: match duration > SECOND * 3600 {
+            true => SECOND * random.u32(20..=60),
+            false => SECOND * random.u32(1..=20),
+        },
         connect_timeout: random.duration(SECOND * 2..=SECOND * 10),
         frame_max: random.pick(&[4096, 8192, 131_072]),
         chunks: if few {
@@ -163,6 +198,7 @@ fn engine(random: &mut Rng) -> EngineSpec {
             random.u16(4..=32)
         },
         chunk_octets: random.pick(&[64, 512, 4096, 16_384, 65_536]),
+        has_dead_node: random.one_in(4),
     }
 }
 
@@ -173,6 +209,7 @@ fn queues(random: &mut Rng) -> Vec<QueueSpec> {
             name: format!("q{number}"),
             is_durable: !random.one_in(4),
             dead_letters: None,
+            has_no_ack: false,
         })
         .collect();
     if random.bool() {
@@ -182,6 +219,7 @@ fn queues(random: &mut Rng) -> Vec<QueueSpec> {
             name: "dead".to_owned(),
             is_durable: queues[source].is_durable,
             dead_letters: None,
+            has_no_ack: false,
         });
     }
     queues
@@ -226,8 +264,9 @@ fn consumers(
             queue,
             prefetch: random.pick(&[0, 1, 2, 10, 100, 1000]),
             no_ack: index >= queues.len() && random.one_in(4),
-            manner: match random.u32(..3) {
+            manner: match random.u32(..4) {
                 0 => Manner::Async(random.usize(1..=20)),
+                1 => Manner::Stream,
                 _ => Manner::InPlace,
             },
             life: random.duration(duration / 10..=duration * 2),
@@ -236,6 +275,7 @@ fn consumers(
             detach_one_in: random.pick(&[0, 1, 3, 10]),
             slow_one_in: random.pick(&[0, 20, 100]),
             panic_one_in: random.pick(&[0, 0, 50]),
+            echo_one_in: random.pick(&[0, 0, 3]),
             slow: random.duration(MILLISECOND..=SECOND * 20),
         })
         .map(fit_for_async)

@@ -405,7 +405,7 @@ pub async fn sees_errors_of_channels(uri: &str) {
 pub async fn is_refused_with_a_wrong_password(uri: &str) {
     let uri = uri.replace("guest:guest@", "guest:wrong@");
     let refused = Connection::connect(&uri, ConnectionProperties::default()).await;
-    assert_eq!(code(&refused.err().expect("403")), 403);
+    assert_eq!(code(&refused.expect_err("a refusal")), 403);
 }
 
 pub async fn closes(uri: &str) {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::rules::Rule;
 use super::{Books, ConsumerId, MessageId, PublisherId};
+use crate::simulation::message;
 
 /// A user's word on a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +69,19 @@ impl Books {
         id
     }
 
+    /// What it holds from before counts in no window any more.
+    pub fn changes_prefetch(&mut self, id: ConsumerId, prefetch: u16) {
+        let consumer = &mut self.consumers[id];
+        consumer.prefetch = match consumer.prefetch {
+            0 => 0,
+            before => before + prefetch,
+        };
+        self.note(
+            "consumer {} changes its prefetch to {}",
+            [id as u64, u64::from(prefetch), 0, 0],
+        );
+    }
+
     pub fn started(&mut self, id: ConsumerId) {
         self.consumers[id].has_started = true;
         self.tally.consumers += 1;
@@ -100,18 +114,7 @@ impl Books {
             self.violated(Rule::Seen, how);
             return sent.tag;
         }
-        let octets = self
-            .messages
-            .get(sent.message)
-            .map_or(0, |message| message.octets);
-        if !super::super::message::is_body(sent.message, octets, given.body) {
-            let how = format!(
-                "the body of message {} has changed: {} octets of {octets}",
-                sent.message,
-                given.body.len()
-            );
-            self.violated(Rule::Seen, how);
-        }
+        self.check_body(sent.message, given.body);
         let consumer = &mut self.consumers[id];
         if !consumer.no_ack {
             consumer.held.insert(sent.tag, sent.message);
@@ -126,6 +129,16 @@ impl Books {
             [id as u64, sent.message as u64, sent.tag, 0],
         );
         sent.tag
+    }
+
+    pub fn check_body(&mut self, id: MessageId, body: &[u8]) {
+        let octets = self.messages.get(id).map_or(0, |message| message.octets);
+        if !message::is_body(id, octets, body) {
+            let octets_now = body.len();
+            let how =
+                format!("the body of message {id} has changed: {octets_now} octets of {octets}");
+            self.violated(Rule::Seen, how);
+        }
     }
 
     /// A user says what is to become of a delivery; the engine hears it afterwards. The first word counts.

@@ -184,10 +184,16 @@ impl Books {
     }
 
     /// The broker has sent a message of a queue to a consumer.
-    pub fn delivered(&mut self, id: MessageId, queue: usize, to: ConsumerId, redelivered: bool) {
+    pub fn delivered(
+        &mut self,
+        id: MessageId,
+        queue: usize,
+        to: Option<ConsumerId>,
+        redelivered: bool,
+    ) {
         let dead_letters = |source: usize| self.queues[source].dead_letters;
         let Some(message) = self.messages.get_mut(id) else {
-            let how = format!("message {id} is delivered to consumer {to}");
+            let how = format!("message {id} is delivered to {to:?}");
             return self.violated(Rule::Invented, how);
         };
         let is_dead = message.queue.is_some_and(|source| {
@@ -195,14 +201,14 @@ impl Books {
                 && message.settled_in(source) == Some(Settled::Rejected)
         });
         if !message.has_arrived || !(is_dead || message.queue == Some(queue)) {
-            let how = format!("message {id} is delivered to consumer {to} from queue {queue}");
+            let how = format!("message {id} is delivered to {to:?} from queue {queue}");
             return self.violated(Rule::Invented, how);
         }
         let copy = message.copy(queue);
         let settled = copy.settled;
         let is_second = !redelivered && std::mem::replace(&mut copy.was_first, true);
         if let Some(settled) = settled {
-            let how = format!("message {id} is {settled:?} and delivered to consumer {to}");
+            let how = format!("message {id} is {settled:?} and delivered to {to:?}");
             self.violated(Rule::Gone, how);
         } else if is_second {
             let how = format!("message {id} is delivered a second time, without saying so");
@@ -228,6 +234,9 @@ impl Books {
     /// The broker may have lost this without breaking a promise.
     fn may_be_lost(&self, message: &Publish, queue: usize) -> bool {
         let is_kept = message.is_persistent && self.queues[queue].is_durable;
+        if self.queues[queue].has_no_ack {
+            return true;
+        }
         self.restarts.iter().any(|(at, contents)| {
             *at >= message.begun_at && (*contents == Contents::Nothing || !is_kept)
         })

@@ -52,6 +52,8 @@ struct Books {
     messages: Vec<Publish>,
     consumers: Vec<Consumer>,
     publishers: usize,
+    /// What was said of messages that somebody got with `basic.get`.
+    got: BTreeMap<MessageId, Vec<Word>>,
     sessions: BTreeMap<u32, Session>,
     restarts: Vec<(Duration, Contents)>,
     tally: Tally,
@@ -96,6 +98,7 @@ impl Oracle {
             messages: Vec::new(),
             consumers: Vec::new(),
             publishers: 0,
+            got: BTreeMap::new(),
             sessions: BTreeMap::new(),
             restarts: Vec::new(),
             tally: Tally::default(),
@@ -182,8 +185,22 @@ impl Oracle {
         self.lock().handed(id, given)
     }
 
+    /// Whether a message has its own body.
+    pub fn check_body(&self, id: MessageId, body: &[u8]) {
+        self.lock().check_body(id, body);
+    }
+
     pub fn says(&self, id: ConsumerId, tag: u64, word: Word) {
         self.lock().says(id, tag, word);
+    }
+
+    pub fn changes_prefetch(&self, id: ConsumerId, prefetch: u16) {
+        self.lock().changes_prefetch(id, prefetch);
+    }
+
+    /// Somebody says what is to become of a message that he has got with `basic.get`.
+    pub fn says_of_got(&self, message: MessageId, word: Word) {
+        self.lock().got.entry(message).or_default().push(word);
     }
 
     pub fn acks_up_to(&self, id: ConsumerId, tag: u64) {

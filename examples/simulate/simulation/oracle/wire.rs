@@ -35,7 +35,10 @@ struct Channel {
     published: Vec<MessageId>,
     /// Publishes up to this one were confirmed.
     confirmed_to: usize,
-    unacked: BTreeMap<u64, MessageId>,
+    /// What was asked for with `basic.get`: the queue, and whether it needs no answer.
+    getting: Option<(usize, bool)>,
+    /// Messages and their queues by delivery tag.
+    unacked: BTreeMap<u64, (MessageId, usize)>,
     incoming: Option<Content>,
     outgoing: Option<(Purpose, Option<Content>)>,
 }
@@ -50,7 +53,15 @@ struct Content {
 /// What a message is sent for.
 #[derive(Clone, Copy)]
 enum Purpose {
-    Delivery { tag: u64, redelivered: bool },
+    Delivery {
+        tag: u64,
+        redelivered: bool,
+    },
+    /// The answer to `basic.get`.
+    Got {
+        tag: u64,
+        redelivered: bool,
+    },
     Return,
 }
 
@@ -161,18 +172,16 @@ impl Books {
 
     /// The message of a content header.
     fn content(&mut self, frame: Frame<'_>) -> Option<Content> {
-        let header = ContentHeader::decode(frame.payload);
-        let content = header.ok().and_then(|header| {
-            let name = header.properties.message_id().ok()??;
-            Some(Content {
-                message: message::number(name.as_str().ok()?)?,
+        match ContentHeader::decode(frame.payload) {
+            Ok(header) => Some(Content {
+                message: message::number_in(header.properties),
                 missing: header.body_size,
-            })
-        });
-        if content.is_none() {
-            self.violated(Rule::Invented, "a content header without a name".to_owned());
+            }),
+            Err(error) => {
+                self.violated(Rule::Protocol, error.to_string());
+                None
+            }
         }
-        content
     }
 
     /// More of a message has come in.
@@ -207,7 +216,16 @@ impl Books {
             }
             Method::BasicConsume(consume) => {
                 let tag = consume.consumer_tag.to_string();
-                self.channel(connection, number).consumer = consuming::number(&tag);
+                // Where the tag is the broker's choice, it is the same consumer with another window.
+                if let Some(id) = consuming::number(&tag) {
+                    self.channel(connection, number).consumer = Some(id);
+                }
+            }
+            Method::BasicGet(get) => {
+                let name = get.queue.to_string();
+                let queue = self.queues.iter().position(|queue| queue.name == name);
+                let getting = queue.map(|queue| (queue, get.no_ack));
+                self.channel(connection, number).getting = getting;
             }
             Method::BasicAck(basic::Ack {
                 delivery_tag,
@@ -249,44 +267,44 @@ impl Books {
         } else {
             channel.unacked.remove_entry(&tag).into_iter().collect()
         };
-        for (tag, message) in settled {
+        for (tag, (message, queue)) in settled {
             self.settle_one(consumer, (tag, message), word);
+            match word {
+                Word::Ack => self.settled(message, queue, Settled::Acked),
+                Word::Discard => self.settled(message, queue, Settled::Rejected),
+                Word::Requeue => {}
+            }
         }
     }
 
+    /// The engine may requeue by itself, but neither ack nor discard.
     fn settle_one(
         &mut self,
         consumer: Option<ConsumerId>,
         (tag, message): (u64, MessageId),
         word: Word,
     ) {
-        let Some(id) = consumer else {
-            return;
+        let text = match (consumer, word) {
+            (Some(_), Word::Requeue) => "the broker hears: consumer {} requeues tag {}, message {}",
+            (Some(_), _) => "the broker hears: consumer {} has finished tag {}, message {}",
+            (None, _) => "the broker hears of what was got: {} tag {}, message {}",
         };
-        let numbers = [id as u64, tag, message as u64, 0];
-        let settled = match word {
-            Word::Ack => Settled::Acked,
-            Word::Discard => Settled::Rejected,
-            Word::Requeue => {
-                return self.note(
-                    "the broker hears: consumer {} requeues tag {}, message {}",
-                    numbers,
-                );
-            }
+        let numbers = [consumer.unwrap_or_default() as u64, tag, message as u64, 0];
+        self.note(text, numbers);
+        let was_said = match consumer {
+            _ if word == Word::Requeue => true,
+            Some(id) => self.consumers[id].has_said(tag, word),
+            None => self
+                .got
+                .get(&message)
+                .is_some_and(|words| words.contains(&word)),
         };
-        self.note(
-            "the broker hears: consumer {} has finished tag {}, message {}",
-            numbers,
-        );
-        let consumer = &self.consumers[id];
-        let queue = consumer.queue;
-        if !consumer.has_said(tag, word) {
+        if !was_said {
             let how = format!(
-                "consumer {id}: {word:?} of tag {tag}, message {message}, which its user never said"
+                "consumer {consumer:?}: {word:?} of tag {tag}, message {message}, which its user never said"
             );
             self.violated(Rule::Finished, how);
         }
-        self.settled(message, queue, settled);
     }
 
     fn sent(&mut self, connection: u32, frame: Frame<'_>, is_stale: bool) {
@@ -322,6 +340,13 @@ impl Books {
                 };
                 self.channel(connection, number).outgoing = Some((purpose, None));
             }
+            Method::BasicGetOk(got) => {
+                let purpose = Purpose::Got {
+                    tag: got.delivery_tag,
+                    redelivered: got.redelivered,
+                };
+                self.channel(connection, number).outgoing = Some((purpose, None));
+            }
             Method::BasicReturn(_) => {
                 self.channel(connection, number).outgoing = Some((Purpose::Return, None));
             }
@@ -334,14 +359,14 @@ impl Books {
                 self.confirm(connection, number, tags, Answered::Nacked);
             }
             Method::ChannelClose(close) => {
-                self.blame(close.reply_text.to_string());
+                self.blame(&close.reply_text.to_string());
                 *self.channel(connection, number) = Channel {
                     is_closing: true,
                     ..Channel::default()
                 };
             }
             Method::ConnectionClose(close) => {
-                self.blame(close.reply_text.to_string());
+                self.blame(&close.reply_text.to_string());
                 if let Some(session) = self.sessions.get_mut(&connection) {
                     session.is_closing = true;
                 }
@@ -350,9 +375,9 @@ impl Books {
         }
     }
 
-    /// The broker closes something.
-    fn blame(&mut self, text: String) {
-        if !text.contains(FAULT_TEXT) {
+    /// The broker closes something: because of a fault, or because somebody has asked for what is not there.
+    fn blame(&mut self, text: &str) {
+        if !text.contains(FAULT_TEXT) && !text.starts_with("NOT_FOUND - no queue") {
             self.violated(Rule::Protocol, format!("the broker closes: {text}"));
         }
     }
@@ -398,6 +423,14 @@ impl Books {
         channel.outgoing = None;
         match purpose {
             Purpose::Return => self.returned(message),
+            Purpose::Got { tag, redelivered } => {
+                let sent = Sent {
+                    tag,
+                    message,
+                    redelivered,
+                };
+                self.give(connection, number, sent, is_stale);
+            }
             Purpose::Delivery { tag, redelivered } => {
                 let sent = Sent {
                     tag,
@@ -433,18 +466,44 @@ impl Books {
             usize::from(consumer.prefetch),
             consumer.no_ack,
         );
-        self.delivered(message, queue, id, redelivered);
+        self.delivered(message, queue, Some(id), redelivered);
         self.check_order(id, sent);
         if no_ack {
             return self.settled(message, queue, Settled::Acked);
         }
         let unacked = &mut self.channel(connection, number).unacked;
-        unacked.insert(tag, message);
+        unacked.insert(tag, (message, queue));
         let unacked = unacked.len();
         if prefetch > 0 && unacked > prefetch {
             let how = format!("{unacked} deliveries for consumer {id}, {prefetch} allowed");
             self.violated(Rule::Window, how);
         }
+    }
+
+    /// What was asked for with `basic.get`.
+    fn give(&mut self, connection: u32, number: u16, sent: Sent, is_stale: bool) {
+        let Some((queue, no_ack)) = self.channel(connection, number).getting else {
+            let how = format!("message {} on channel {number}", sent.message);
+            return self.violated(Rule::Invented, how);
+        };
+        self.note(
+            "message {} is got from queue {} with tag {}, redelivered: {}",
+            [
+                sent.message as u64,
+                queue as u64,
+                sent.tag,
+                u64::from(sent.redelivered),
+            ],
+        );
+        if is_stale {
+            return;
+        }
+        self.delivered(sent.message, queue, None, sent.redelivered);
+        if no_ack {
+            return self.settled(sent.message, queue, Settled::Acked);
+        }
+        let unacked = &mut self.channel(connection, number).unacked;
+        unacked.insert(sent.tag, (sent.message, queue));
     }
 
     /// Dead letters come in the order in which they died.
