@@ -40,7 +40,7 @@ pub async fn consume(play: Rc<Play>, index: usize) {
         if let Err(error) = user.session().await {
             user.play
                 .oracle
-                .say("user {} of a consumer:", index, error.to_string());
+                .fails("user {} of a consumer:", index, &error);
         }
         let pause = user.random.duration(MILLISECOND..=SECOND * 3);
         user.play.unless_closing(pause).await;

@@ -51,7 +51,7 @@ impl Echo {
                 // It lives as long as the world.
                 let _ = self.receipts.send((message, receipt));
             }
-            Err(error) => oracle.say("message {} is not published:", message, error.to_string()),
+            Err(error) => oracle.fails("message {} is not published:", message, &error),
         }
     }
 }

@@ -119,8 +119,7 @@ impl Play {
             match self.start_engine(index).await {
                 Ok(engine) => *place = Some(Rc::new(engine)),
                 Err(error) => {
-                    self.oracle
-                        .say("engine {} cannot start:", index, error.to_string());
+                    self.oracle.fails("engine {} cannot start:", index, &error);
                     self.world.sleep(SECOND).await;
                 }
             }

@@ -67,7 +67,7 @@ pub async fn publish(play: Rc<Play>, index: usize) {
         if let Err(error) = user.session().await {
             user.play
                 .oracle
-                .say("user {} of a publisher:", index, error.to_string());
+                .fails("user {} of a publisher:", index, &error);
             let pause = user.random.duration(MILLISECOND..=SECOND * 3);
             user.play.world.sleep(pause).await;
         }

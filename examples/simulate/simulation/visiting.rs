@@ -34,7 +34,7 @@ pub async fn visit(play: Rc<Play>, index: usize) {
             _ => begin_and_leave(&play, &engine, &mut random),
         };
         if let Err(error) = done {
-            play.oracle.say("visitor {}:", index, error.to_string());
+            play.oracle.fails("visitor {}:", index, &error);
         }
     }
 }

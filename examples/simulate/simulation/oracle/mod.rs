@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 
 use amqp_uring::broker::Contents;
 use amqp_uring::driver::sim::Clock;
-use amqp_uring::{EngineStats, Outcome};
+use amqp_uring::{EngineStats, Error, Outcome};
 
 pub use holdings::{Given, Word};
 pub use ledger::NewPublish;
@@ -144,6 +144,24 @@ impl Oracle {
     /// Notes something for whoever reads the trace.
     pub fn say(&self, text: &'static str, number: usize, words: impl Into<String>) {
         self.lock().say(text, number as u64, words.into());
+    }
+
+    /// Notes an error that a user gets. In these worlds something is always broken, but users make no mistakes, and workers
+    /// live on.
+    pub fn fails(&self, text: &'static str, number: usize, error: &Error) {
+        self.say(text, number, error.to_string());
+        let is_plausible = matches!(
+            error,
+            Error::Connect(_)
+                | Error::ConnectionLost { .. }
+                | Error::Channel { .. }
+                | Error::ChannelClosed { .. }
+                | Error::Cancelled
+                | Error::Stopped
+        );
+        if !is_plausible {
+            self.violated(Rule::Panics, format!("{error:?}"));
+        }
     }
 }
 

@@ -68,7 +68,7 @@ rules! {
         "what was started ends: consumers are told why, engines shut down in time, and nothing is left behind",
         "whoever waits for an end would wait for ever";
     Panics:
-        "nothing panics but handlers that are meant to",
+        "nothing panics but handlers that are meant to, and errors are those of a broken line or a fault",
         "a library reports what is wrong";
 }
 
