@@ -1,11 +1,16 @@
 //! The broker in a simulated world.
 
+use std::future::IntoFuture;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use amqp_uring::broker::{Broker, BrokerError, Contents, SimBroker, Tap};
-use amqp_uring::driver::sim::World;
+use amqp_uring::driver::sim::{Conditions, Fault, World};
 use amqp_uring::protocol::{Decoded, Frame, PROTOCOL_HEADER};
-use amqp_uring::{Disposition, Engine, Error, Outcome, Properties, PublisherOptions, Queue};
+use amqp_uring::{
+    ConnectionError, Disposition, Engine, Error, Outcome, Properties, PublisherOptions, Queue,
+    ReplyCode,
+};
 
 use super::{PATIENCE, SECOND, address, start};
 
@@ -121,6 +126,46 @@ fn a_world_has_one_listener_at_an_address_and_a_dropped_broker_leaves_it() {
     assert_eq!(published, Ok(Ok(Outcome::Acked)));
 }
 
+#[test]
+fn what_waits_for_a_connection_that_is_closed_as_it_opens_learns_of_its_loss() {
+    let world = World::new(1);
+    world.conditions(Conditions {
+        short_one_in: 0,
+        ..Conditions::default()
+    });
+    let broker = broker(&world);
+    let engine = engine(&world, &broker);
+    broker.faults().reset().unwrap();
+    world
+        .run_until(PATIENCE, || world.wires(address()).is_empty())
+        .unwrap();
+    let consumer = engine.consumer(Queue::durable("orders"));
+    let consumer = consumer.start(|_| Disposition::Ack);
+    while world
+        .run(PATIENCE, broker.state())
+        .unwrap()
+        .unwrap()
+        .connections
+        == 0
+    {
+        world.run_for(Duration::from_micros(10)).unwrap();
+    }
+    // open-ok is on its way, and connection.close overtakes nothing but arrives with it.
+    world.inject(address(), Fault::Stall(SECOND));
+    let code = ReplyCode::ConnectionForced;
+    broker
+        .faults()
+        .close_connections(code, "simulated")
+        .unwrap();
+    let error = world.run(PATIENCE, consumer.into_future()).unwrap();
+    let error = error.expect_err("nothing was started");
+    let is_forced = |cause: &ConnectionError| matches!(cause, ConnectionError::ClosedByBroker(reason) if reason.reply_code() == Some(code));
+    assert!(
+        matches!(&error, Error::ConnectionLost { cause, .. } if is_forced(cause)),
+        "{error:?}"
+    );
+}
+
 /// What a tap has heard: connections that came and went, and whole frames of each direction.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Heard {
@@ -167,9 +212,9 @@ impl Tap for Ear {
 fn a_tap_hears_whole_frames_and_connections_come_and_go() {
     let world = World::new(1);
     // Nothing arrives in one piece.
-    world.conditions(amqp_uring::driver::sim::Conditions {
+    world.conditions(Conditions {
         parcel_octets: 3,
-        ..Default::default()
+        ..Conditions::default()
     });
     let broker = broker(&world);
     let heard = Arc::<Mutex<Heard>>::default();

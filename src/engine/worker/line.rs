@@ -219,12 +219,17 @@ impl<D: Drive> Worker<D> {
     }
 
     pub(super) fn line_opened(&mut self, line: usize, now: Instant) {
+        let mut is_open = false;
         if let Some(session) = &mut self.lines[line].session {
             session.phase = Phase::Open;
             session.deadline = None;
+            is_open = session.connection.is_open();
         }
-        for command in std::mem::take(&mut self.lines[line].waiting) {
-            self.command(now, command);
+        // One that has ended since says next why, to those who wait for it too.
+        if is_open {
+            for command in std::mem::take(&mut self.lines[line].waiting) {
+                self.command(now, command);
+            }
         }
         if line == MAIN {
             self.gate_opened();
