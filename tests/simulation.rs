@@ -79,7 +79,7 @@ fn a_failure_tells_its_seed_and_time_the_rule_what_happened_and_how_to_see_it_ag
     for told in [
         format!("seed {} broke a rule after {:?}", failure.seed, failure.at),
         format!("Survives: {}", Rule::Survives.text()),
-        "is resolved: Acked".to_owned(),
+        "BROKEN Survives".to_owned(),
         format!("--from {} --seeds 1 --trace", failure.seed),
     ] {
         assert!(text.contains(&told), "{told} is not in:\n{text}");
