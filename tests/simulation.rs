@@ -27,22 +27,22 @@ fn pass(seeds: Range<u64>) {
 
 #[test]
 fn no_rule_is_broken_by_the_first_seeds() {
-    pass(0..20);
+    pass(0..12);
 }
 
 #[test]
 fn no_rule_is_broken_by_the_next_seeds() {
-    pass(20..40);
+    pass(12..24);
 }
 
 #[test]
 fn no_rule_is_broken_by_later_seeds() {
-    pass(40..60);
+    pass(24..36);
 }
 
 #[test]
 fn no_rule_is_broken_by_the_last_seeds() {
-    pass(60..80);
+    pass(36..48);
 }
 
 #[test]
@@ -56,16 +56,14 @@ fn a_seed_has_one_history() {
 }
 
 /// What becomes of seeds with a broker that forgets what it has confirmed.
-fn canaries() -> Vec<Failure> {
+fn canaries() -> impl Iterator<Item = Failure> {
     let runs = (0..10).map(|seed| simulation::run(seed, CANARY));
-    runs.filter_map(Result::err)
-        .map(|failure| *failure)
-        .collect()
+    runs.filter_map(Result::err).map(|failure| *failure)
 }
 
 #[test]
 fn a_broker_that_forgets_what_it_confirmed_is_found_out() {
-    let failures = canaries();
+    let failures: Vec<_> = canaries().collect();
     assert!(failures.len() >= 5, "{} of 10", failures.len());
     for failure in &failures {
         assert_eq!(failure.violation.rule, Rule::Survives, "{failure}");
@@ -74,7 +72,7 @@ fn a_broker_that_forgets_what_it_confirmed_is_found_out() {
 
 #[test]
 fn a_failure_tells_its_seed_and_time_the_rule_what_happened_and_how_to_see_it_again() {
-    let failure = canaries().remove(0);
+    let failure = canaries().next().expect("a canary");
     let text = failure.to_string();
     for told in [
         format!("seed {} broke a rule after {:?}", failure.seed, failure.at),
