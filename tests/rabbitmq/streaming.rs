@@ -265,13 +265,18 @@ fn the_bound_on_what_is_in_flight_is_reached_and_kept(driver: Driver) {
     for (bound, prefetch) in [(1, 10), (16, 100), (100, 8)] {
         let deliveries = stream(&engine, &queue, prefetch);
         let consumer = deliveries.consumer().clone();
+        let limit = bound.min(prefetch.into());
         let (now, most, done) = (Cell::new(0), Cell::new(0), Cell::new(0));
         let ended = deliveries.for_each_async(bound, |_| {
             now.set(now.get() + 1);
             most.set(most.get().max(now.get()));
-            assert!(now.get() <= bound.min(prefetch.into()));
-            let (now, done, consumer) = (&now, &done, &consumer);
+            assert!(now.get() <= limit);
+            let (now, most, done, consumer) = (&now, &most, &done, &consumer);
             async move {
+                // Nobody is done before the bound was reached, however slowly the messages come.
+                while most.get() < limit {
+                    step_aside(1).await;
+                }
                 step_aside(5).await;
                 now.set(now.get() - 1);
                 done.set(done.get() + 1);
@@ -283,7 +288,7 @@ fn the_bound_on_what_is_in_flight_is_reached_and_kept(driver: Driver) {
         });
         assert_eq!(block_on(ended), CancelReason::Requested);
         assert_eq!(now.get(), 0);
-        assert_eq!(most.get(), bound.min(prefetch.into()));
+        assert_eq!(most.get(), limit);
     }
 }
 
