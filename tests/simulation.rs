@@ -78,7 +78,7 @@ fn a_failure_tells_its_seed_and_time_the_rule_what_happened_and_how_to_see_it_ag
         format!("seed {} broke a rule after {:?}", failure.seed, failure.at),
         format!("Survives: {}", Rule::Survives.text()),
         "BROKEN Survives".to_owned(),
-        format!("--from {} --seeds 1 --trace", failure.seed),
+        format!("--from {} --seeds 1 --trace --canary", failure.seed),
     ] {
         assert!(text.contains(&told), "{told} is not in:\n{text}");
     }

@@ -93,6 +93,7 @@ pub fn run(seed: u64, watching: Watching) -> Result<Report, Box<Failure>> {
     match oracle.violation() {
         Some(violation) => Err(Box::new(Failure {
             seed,
+            canary: watching.canary,
             at: stats.time,
             violation,
             trace: oracle.trace(),

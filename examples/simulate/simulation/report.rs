@@ -78,6 +78,8 @@ fn by_name(faults: &FaultCounts) -> [(&'static str, u64); 7] {
 #[derive(Debug, Clone)]
 pub struct Failure {
     pub seed: u64,
+    /// Whether the broker forgot on purpose.
+    pub canary: bool,
     /// Simulated time.
     pub at: Duration,
     pub violation: Violation,
@@ -92,6 +94,7 @@ impl fmt::Display for Failure {
         }
         let Failure {
             seed,
+            canary,
             at,
             violation,
             ..
@@ -100,7 +103,8 @@ impl fmt::Display for Failure {
         writeln!(f, "{violation}")?;
         write!(
             f,
-            "replay: cargo run --release --example simulate -- --from {seed} --seeds 1 --trace"
+            "replay: cargo run --release --example simulate -- --from {seed} --seeds 1 --trace{}",
+            if *canary { " --canary" } else { "" }
         )
     }
 }
