@@ -69,17 +69,17 @@ impl Hands {
             // Not by a panic's own way, which would print it.
             std::panic::resume_unwind(Box::new("on purpose"));
         }
-        if self.slow_left > 0 && self.one_in(self.spec.slow_one_in) {
-            self.slow_left -= 1;
-            self.oracle.count(|tally| tally.fault("handler: slow"));
-            let slow = self.random.duration(MILLISECOND..=self.spec.slow);
-            self.clock.spend(slow);
-        }
         if self.one_in(self.spec.echo_one_in)
             && let Some(echo) = &mut self.echo
         {
             echo.publish(&self.oracle, given.body.len());
         }
+        let disposition = self.decide(id, tag, delivery);
+        self.be_slow();
+        disposition
+    }
+
+    fn decide(&mut self, id: ConsumerId, tag: u64, delivery: &Delivery<'_>) -> Disposition {
         let detaches = !self.spec.no_ack && self.spec.detach_one_in > 0;
         if detaches && self.random.one_in(self.spec.detach_one_in) {
             // Should nobody take it, it is requeued.
@@ -92,6 +92,16 @@ impl Hands {
             self.oracle.says(id, tag, word);
         }
         disposition
+    }
+
+    /// After everything else: other workers see at once what a handler does.
+    fn be_slow(&mut self) {
+        if self.slow_left > 0 && self.one_in(self.spec.slow_one_in) {
+            self.slow_left -= 1;
+            self.oracle.count(|tally| tally.fault("handler: slow"));
+            let slow = self.random.duration(MILLISECOND..=self.spec.slow);
+            self.clock.spend(slow);
+        }
     }
 
     /// Whether something happens that happens once in so many times, until the faults are over.
