@@ -1,5 +1,6 @@
 //! Many worlds, several at a time.
 
+use std::io::Write;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel};
@@ -50,7 +51,8 @@ pub fn run(plan: &Plan) -> Outcome {
                 Ok(report) => outcome.sum.add(&report),
                 Err(failure) => {
                     outcome.failed.push((failure.seed, failure.violation.rule));
-                    bar.suspend(|| println!("{failure}\n"));
+                    // A closed pipe is no reason to stop: the summary tells the seeds too.
+                    bar.suspend(|| drop(writeln!(std::io::stdout(), "{failure}\n")));
                     bar.set_message(format!("{} failed", outcome.failed.len()));
                 }
             }
